@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can go wrong, each with the HTTP status it has at the door.
+
+    CaryatidError 500
+    ├── Refused            the request is at fault; carries every fault found
+    ├── NotFound 404
+    ├── Unauthorized 401   nobody known is asking
+    ├── Forbidden 403      policy says no
+    ├── Conflict 409
+    ├── Busy 503           try again after `retry_after` seconds
+    ├── Unsupported 501    no driver here can do this
+    └── LeaseLost 500      another worker has the root now; what we do no longer counts
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with a request: a sentence for its sender, and what it is about."""
+
+    message: str
+    attribute: str = ""
+    status: int = 400
+
+
+class CaryatidError(Exception):
+    """Anything this package raises on purpose. `str()` is a sentence for the reader of an answer or a log."""
+
+    status = 500
+
+
+class Refused(CaryatidError):
+    """The request cannot be carried out; `faults` names every reason at once."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__(" ".join(fault.message for fault in self.faults))
+        statuses = {fault.status for fault in self.faults}
+        self.status = statuses.pop() if len(statuses) == 1 else 400
+
+
+class NotFound(CaryatidError):
+    status = 404
+
+    def __init__(self, title: str, key: str) -> None:
+        super().__init__(f"{title} {key} not found.")
+
+
+class Unauthorized(CaryatidError):
+    status = 401
+
+
+class Forbidden(CaryatidError):
+    status = 403
+
+
+class Conflict(CaryatidError):
+    status = 409
+
+
+class Unsupported(CaryatidError):
+    status = 501
+
+
+class Busy(CaryatidError):
+    status = 503
+    retry_after = 1
+
+
+class LeaseLost(CaryatidError):
+    pass

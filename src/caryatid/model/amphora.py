@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The amphora: one HAProxy for one load balancer, run by an agent."""
+
+from typing import Annotated
+
+from .field import Access, Key, Listed, Ref
+from .kind import Kind
+from .resource import Dated
+from .status import AmphoraRole, AmphoraStatus
+from .types import Address, Bool, Id, Int, Name, Time
+
+GENERATED = Access("generated")
+
+
+class Amphora(Dated):
+    """One HAProxy (and keepalived) instance for one load balancer. Made and replaced by the service."""
+
+    loadbalancer_id: Annotated[Id | None, GENERATED, Ref("loadbalancer"), Listed()] = None
+    """The load balancer that it serves."""
+    compute_id: Annotated[Name | None, GENERATED, Key(), Listed()] = None
+    """What the compute driver calls it: the host it is on, or its own machine."""
+    lb_network_ip: Annotated[Address | None, GENERATED] = None
+    """Address of the agent that runs it."""
+    vrrp_ip: Annotated[Address | None, GENERATED] = None
+    """Its own address on the VIP's subnet."""
+    ha_ip: Annotated[Address | None, GENERATED] = None
+    """The VIP."""
+    vrrp_port_id: Annotated[Id | None, GENERATED] = None
+    """Port of its own address."""
+    ha_port_id: Annotated[Id | None, GENERATED] = None
+    """Port of the VIP."""
+    cert_expiration: Annotated[Time | None, GENERATED] = None
+    """When the certificate of its agent ends. UTC."""
+    cert_busy: Annotated[Bool, GENERATED] = False
+    """The certificate is being replaced."""
+    role: Annotated[AmphoraRole | None, GENERATED, Listed()] = None
+    """Its part in a pair."""
+    status: Annotated[AmphoraStatus, GENERATED, Key(16), Listed()] = "PENDING_CREATE"
+    """How far it is."""
+    vrrp_interface: Annotated[Name | None, GENERATED] = None
+    """Interface of the VIP."""
+    vrrp_id: Annotated[Int | None, GENERATED] = None
+    """VRRP router id."""
+    vrrp_priority: Annotated[Int | None, GENERATED] = None
+    """VRRP priority."""
+    cached_zone: Annotated[Name | None, GENERATED] = None
+    """Zone in which it was made."""
+    image_id: Annotated[Name | None, GENERATED] = None
+    """Image it was made from."""
+    compute_flavor: Annotated[Name | None, GENERATED] = None
+    """Size it was made with."""
+
+
+AMPHORA = Kind(
+    name="amphora",
+    model=Amphora,
+    title="Amphora",
+    path="/octavia/amphorae",
+    plural="amphorae",
+    links="amphorae_links",
+    root=None,
+)
