@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The amphora: one HAProxy for one load balancer, run by an agent."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from .field import Access, Key, Listed, Ref
+from .host import Host
 from .kind import Kind
 from .resource import Dated
 from .status import AmphoraRole, AmphoraStatus
@@ -60,3 +62,23 @@ AMPHORA = Kind(
     links="amphorae_links",
     root=None,
 )
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An amphora and the host that runs it: what drivers are given."""
+
+    amphora: Amphora
+    host: Host | None = None
+
+    @property
+    def id(self) -> str:
+        return self.amphora.id
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """When a wish was made and by whom it is carried out: an agent refuses anything lower than it has seen."""
+
+    fence: int
+    generation: int

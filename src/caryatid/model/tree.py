@@ -103,11 +103,16 @@ class Rows:
 
     def with_row(self, row: Row) -> "Rows":
         """The same with `row` added, or put in place of the row with its id."""
-        name = NAMES.get(type(row))
+        return self.with_rows([row])
+
+    def with_rows(self, rows: Sequence[Row]) -> "Rows":
+        """The same with `rows`, all of one kind, added or put in place of those with their ids."""
+        name = NAMES.get(type(rows[0])) if rows else None
         if name is None:
             return self
         values = {key: getattr(self, key) for key in NAMES.values()}
-        values[name] = (*(other for other in values[name] if other.id != row.id), row)
+        ids = {row.id for row in rows}
+        values[name] = (*(other for other in values[name] if other.id not in ids), *rows)
         return Rows(**values)
 
 

@@ -1,0 +1,48 @@
+# Everything a person or a machine does with this project. `make` lists it.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install system demo test check bench soak docs lock
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+
+system: ## Debian's packages that are missing (HAProxy; for tests also PostgreSQL)
+	@scripts/install-system $(ARGS)
+
+$(BIN)/caryatid: requirements.lock pyproject.toml
+	@scripts/install-python
+	@touch $@
+
+install: $(BIN)/caryatid ## the Python environment in .venv, from the lock file
+
+demo: ## a load balancer with real traffic, on this machine, in one command
+	@scripts/install-system --demo
+	@$(MAKE) --no-print-directory install
+	@$(BIN)/python examples/demo.py $(ARGS)
+
+check: install ## style, types, layers: seconds
+	@$(BIN)/ruff check src tests bench docs examples
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+test: ## everything, from nothing: installs what is missing, checks, tests
+	@scripts/install-system
+	@$(MAKE) --no-print-directory check
+	@scripts/test $(ARGS)
+
+bench: install ## measures, and writes a Markdown table to bench/results/
+	@$(BIN)/python -m bench $(ARGS)
+
+soak: install ## kills processes at random under traffic: make soak ARGS='--kills 200'
+	@$(BIN)/python -m bench.soak $(ARGS)
+
+docs: install ## the reference pages, from the models
+	@$(BIN)/python docs/generate.py $(ARGS)
+
+lock: ## resolve the dependencies anew
+	@uv pip compile -q pyproject.toml --group dev --group clients --universal --generate-hashes \
+	  --no-emit-index-url --no-header --no-annotate -o requirements.lock

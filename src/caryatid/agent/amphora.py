@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One amphora as the agent holds it in memory."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from caryatid.agent.files import Files, Record
+from caryatid.agent.process import Process, look, started_at
+from caryatid.wire.agent import AmphoraState, Server
+
+
+class Amphora:
+    """Its record, its server table, its process. Whoever changes any of them holds `lock`."""
+
+    def __init__(self, record: Record, files: Files) -> None:
+        self.record = record
+        self.files = files
+        self.servers: dict[tuple[str, str], Server] = {}
+        """The table in effect, by (backend, name)."""
+        self.leaving: set[tuple[str, str]] = set()
+        """Removed servers that still had connections: in maintenance until a later sweep or reload takes them away."""
+        self.wanted = False
+        """Its configuration has a frontend, so a process must live."""
+        self.process: Process | None = None
+        self.worker = 0
+        self.epoch = ""
+        """Names the worker whose counters `show stat` gives; changes when they restart at zero."""
+        self.restarts = 0
+        """Unexpected deaths that we have seen."""
+        self.attempt = 0
+        self.reviving = False
+        self.newest = record.order
+        """The highest (fence, generation) that was ever asked for, also if it still waits for the lock."""
+        self.gone = False
+        self.lock = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def id(self) -> str:
+        return self.record.amphora_id
+
+    @property
+    def healthy(self) -> bool:
+        """It does what its configuration asks for."""
+        return self.process is not None or not self.wanted
+
+    def note_worker(self, pid: int) -> None:
+        """Remember whose counters count from now on."""
+        seen = look(pid)
+        self.worker = pid
+        self.epoch = f"{seen.start if seen else 0}.{pid}"
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something in the background for as long as the amphora is here."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def close(self) -> None:
+        """Let go of the process without touching it."""
+        self.gone = True
+        for task in list(self._tasks):
+            task.cancel()
+        if self.process:
+            self.process.release()
+            self.process = None
+
+    def state(self) -> dict[str, Any]:
+        """Members of AmphoraState."""
+        record = self.record
+        return AmphoraState(
+            amphora_id=record.amphora_id,
+            loadbalancer_id=record.loadbalancer_id,
+            hash=record.hash,
+            base_hash=record.base_hash,
+            generation=record.generation,
+            fence=record.fence,
+            running=self.healthy,
+            pid=self.process.pid if self.process else None,
+            started_at=started_at(self.process.start) if self.process else None,
+        ).model_dump()

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent's API (see caryatid.wire.agent): authorise, read, call, answer."""
+
+import re
+from collections.abc import Awaitable, Callable
+
+import orjson
+from pydantic import BaseModel, ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from caryatid.agent.amphora import Amphora
+from caryatid.agent.host import Agent
+from caryatid.wire.agent import ID_PATTERN, VERSION, Applied, Configuration, Refusal, Stale
+from caryatid.wire.tls import Peer
+
+BODY_BYTES_MAX = 16 << 20
+CONTROLLER = "controller"
+AMPHORA_ID = re.compile(ID_PATTERN)
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def create_app(agent: Agent) -> Starlette:
+    """The ASGI application. Only a peer whose certificate has the role `controller` gets past its door."""
+
+    async def info(request: Request) -> Response:
+        return _json(agent.info())
+
+    async def put_configuration(request: Request) -> Response:
+        body = await _body(request)
+        if body is None:
+            return _json(Refusal(reason=f"The body is larger than {BODY_BYTES_MAX} bytes."), 413)
+        try:
+            wanted = Configuration.model_validate_json(body)
+        except ValidationError as error:
+            return _json(Refusal(reason=_faults(error)), 400)
+        if wanted.amphora_id != request.path_params["amphora_id"]:
+            return _json(Refusal(reason="The amphora_id of the body is not the one of the path."), 400)
+        outcome = await agent.put_configuration(wanted)
+        match outcome:
+            case Applied():
+                return _json(outcome)
+            case Refusal():
+                return _json(outcome, 422)
+            case Stale():
+                return _json(outcome, 412)
+            case _:
+                return _json(Refusal(reason=outcome.reason), 503)
+
+    async def delete(request: Request) -> Response:
+        try:
+            numbers = [int(request.query_params[name]) for name in ("generation", "fence")]
+        except (KeyError, ValueError):
+            return _json(Refusal(reason="generation and fence must be given as integers."), 400)
+        amphora_id = request.path_params["amphora_id"]
+        if min(numbers) < 0 or not AMPHORA_ID.fullmatch(amphora_id):
+            return _json(Refusal(reason="generation and fence must not be negative, and the id must be one."), 400)
+        stale = await agent.delete(amphora_id, *numbers)
+        return _json(stale, 412) if stale else Response(status_code=204)
+
+    async def amphorae(request: Request) -> Response:
+        return _raw(orjson.dumps([amphora.state() for amphora in agent.amphorae.values()]))
+
+    async def amphora(request: Request, found: Amphora) -> Response:
+        return _json(await agent.details(found))
+
+    async def diagnostics(request: Request, found: Amphora) -> Response:
+        return _json(await agent.diagnostics(found))
+
+    def of_one(handler: Callable[[Request, Amphora], Awaitable[Response]]) -> Handler:
+        async def find(request: Request) -> Response:
+            found = agent.amphorae.get(request.path_params["amphora_id"])
+            return await handler(request, found) if found else _json(Refusal(reason="No such amphora."), 404)
+
+        return find
+
+    one = f"/{VERSION}/amphorae/{{amphora_id}}"
+    routes = [
+        Route(f"/{VERSION}", _for_controllers(info), methods=["GET"]),
+        Route(f"/{VERSION}/", _for_controllers(info), methods=["GET"]),
+        Route(f"/{VERSION}/amphorae", _for_controllers(amphorae), methods=["GET"]),
+        Route(one, _for_controllers(of_one(amphora)), methods=["GET"]),
+        Route(one, _for_controllers(delete), methods=["DELETE"]),
+        Route(f"{one}/configuration", _for_controllers(put_configuration), methods=["PUT"]),
+        Route(f"{one}/diagnostics", _for_controllers(of_one(diagnostics)), methods=["GET"]),
+    ]
+    return Starlette(routes=routes)
+
+
+def _for_controllers(handler: Handler) -> Handler:
+    async def guarded(request: Request) -> Response:
+        peer: Peer | None = request.scope.get("state", {}).get("peer")
+        if peer is None or peer.role != CONTROLLER:
+            return _json(Refusal(reason="Only a controller may ask."), 403)
+        return await handler(request)
+
+    return guarded
+
+
+async def _body(request: Request) -> bytes | None:
+    chunks = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > BODY_BYTES_MAX:
+            return None
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _faults(error: ValidationError) -> str:
+    faults = error.errors(include_url=False, include_input=False, include_context=False)
+    return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults[:20])
+
+
+def _json(body: BaseModel, status: int = 200) -> Response:
+    return _raw(body.__pydantic_serializer__.to_json(body), status)
+
+
+def _raw(content: bytes, status: int = 200) -> Response:
+    return Response(content, status, media_type="application/json")

@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a configuration comes into effect: not at all, at run time, by a reload or by a start. Decided here alone."""
+
+import asyncio
+import ipaddress
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+
+from caryatid.agent import runtime, verdict
+from caryatid.agent.amphora import Amphora
+from caryatid.agent.files import needs_process, server_table, write_atomically
+from caryatid.agent.supervisor import Failure, Supervisor
+from caryatid.wire.agent import Applied, Configuration, How, Refusal, Server, Stale
+
+SWEEP_AFTER_S = (0.2, 1.0, 5.0, 15.0, 60.0)
+
+log = structlog.get_logger()
+Table = dict[tuple[str, str], Server]
+
+
+class Broken(NamedTuple):
+    """It was not refused, yet is not in effect: to be asked for again."""
+
+    reason: str
+
+
+Outcome = Applied | Refusal | Stale | Broken
+
+
+async def install(amphora: Amphora, wanted: Configuration, supervisor: Supervisor, haproxy: str) -> Outcome:
+    """Put a configuration into effect, or say why not; then the last good one stays.
+
+    One at a time for an amphora. Of those that wait, only the one with the highest (fence, generation) is applied; the
+    others are answered Stale: what they ask for is out of date.
+    """
+    order = (wanted.fence, wanted.generation)
+    if order < amphora.newest:
+        return _stale(amphora)
+    amphora.newest = order
+    async with amphora.lock:
+        if order < amphora.newest or amphora.gone:
+            return _stale(amphora)
+        return await Installation(amphora, wanted, supervisor, haproxy).run()
+
+
+def _stale(amphora: Amphora) -> Stale:
+    fence, generation = amphora.newest
+    return Stale(reason=f"Amphora {amphora.id} was asked for generation {generation} with fence {fence} before.")
+
+
+class Installation:
+    """One configuration on its way into effect. Its caller holds the amphora's lock."""
+
+    def __init__(self, amphora: Amphora, wanted: Configuration, supervisor: Supervisor, haproxy: str) -> None:
+        self.amphora = amphora
+        self.wanted = wanted
+        self.table = server_table(wanted)
+        self.before = amphora.record
+        self._supervisor = supervisor
+        self._haproxy = haproxy
+
+    async def run(self) -> Outcome:
+        amphora, wanted, before = self.amphora, self.wanted, self.before
+        if wanted.hash == before.hash and amphora.healthy:
+            return await self._note_numbers()
+        text = amphora.files.render(wanted.text)
+        await asyncio.to_thread(self._begin, text)
+        if not needs_process(text):
+            return await self._stop()
+        if before.hash and wanted.base_hash == before.base_hash and amphora.process is not None:
+            if await self._apply_servers():
+                return await self._settle("runtime")
+            log.info("servers need a reload", amphora=amphora.id)
+        if amphora.process is None:
+            return await self._start(text)
+        return await self._reload(text)
+
+    # -- the ways
+
+    async def _note_numbers(self) -> Outcome:
+        wanted, record = self.wanted, self.before
+        if (wanted.fence, wanted.generation) != record.order:
+            self.amphora.record = record.model_copy(update={"fence": wanted.fence, "generation": wanted.generation})
+            await asyncio.to_thread(self.amphora.files.save_record, self.amphora.record, durable=True)
+        return Applied(hash=wanted.hash, how="unchanged")
+
+    async def _stop(self) -> Outcome:
+        self.amphora.wanted = False
+        await self._supervisor.stop(self.amphora)
+        return await self._settle("stopped")
+
+    async def _apply_servers(self) -> bool:
+        """Apply the difference of the server tables at run time; False if anything is not as it should be afterwards."""
+        amphora = self.amphora
+        difference = Difference(amphora.servers, self.table)
+        socket = amphora.files.stats_socket
+        if not all(runtime.expressible(server) for server in difference.touched):
+            return False
+        try:
+            if await runtime.call_all(socket, difference.commands()):
+                return False
+            complaints = await runtime.call_all(socket, [runtime.remove(server) for server in difference.gone])
+            if not all(said.startswith(runtime.STILL_CONNECTED) for said in complaints):
+                return False
+            leaving = amphora.leaving | {(server.backend, server.name) for server in difference.gone}
+            left = await _verified(amphora, self.table, difference.backends, leaving)
+        except runtime.RuntimeUnavailable:
+            return False
+        if left is None:
+            return False
+        if left - amphora.leaving:
+            amphora.leaving |= left
+            amphora.spawn(sweep(amphora))
+        return True
+
+    async def _start(self, text: str) -> Outcome:
+        """A start checks by itself, so `-c` is asked only when it failed."""
+        amphora, files = self.amphora, self.amphora.files
+        await asyncio.to_thread(self._swap)
+        orphaned = amphora.record.pid
+        amphora.wanted = True
+        failure = await self._supervisor.start(amphora)
+        if failure is None:
+            await self._supervisor.end_orphans(amphora, orphaned)
+            return await self._settle("started")
+        said = await self._check(files.configuration) if failure.refused else ""
+        self._swap_back()
+        if files.configuration.exists() and files.has_frontend():
+            await self._supervisor.start(amphora)
+        amphora.wanted = files.has_frontend()
+        return self._failed(failure, said, text)
+
+    async def _reload(self, text: str) -> Outcome:
+        amphora, files = self.amphora, self.amphora.files
+        if said := await self._check(files.candidate):
+            return self._failed(Failure(said, refused=True), said, text)
+        try:
+            states = await runtime.server_states(files.stats_socket)
+        except runtime.RuntimeUnavailable:
+            states = []
+        content = runtime.as_state_file(states, self.table).encode()
+        write_atomically(files.server_state, content, durable=False)
+        await asyncio.to_thread(self._swap)
+        amphora.wanted = True
+        failure = await self._supervisor.reload(amphora)
+        if failure is None:
+            amphora.leaving.clear()
+            return await self._settle("reloaded")
+        self._swap_back()
+        return self._failed(failure, "", text)
+
+    # -- what is written down
+
+    def _begin(self, text: str) -> None:
+        """Before anything happens: the numbers, durably, and that from here on the effect is unknown."""
+        files, wanted, before = self.amphora.files, self.wanted, self.before
+        update = {"fence": wanted.fence, "generation": wanted.generation, "loadbalancer_id": wanted.loadbalancer_id}
+        self.amphora.record = before.model_copy(update={**update, "hash": "", "base_hash": ""})
+        files.make()
+        write_atomically(files.candidate, text.encode(), durable=False)
+        files.save_record(self.amphora.record, durable=True)
+
+    def _swap(self) -> None:
+        files = self.amphora.files
+        files.previous.unlink(missing_ok=True)
+        if files.configuration.exists():
+            files.previous.hardlink_to(files.configuration)
+        files.candidate.replace(files.configuration)
+
+    def _swap_back(self) -> None:
+        files = self.amphora.files
+        if files.previous.exists():
+            files.previous.replace(files.configuration)
+        else:
+            files.configuration.unlink(missing_ok=True)
+
+    async def _settle(self, how: How) -> Applied:
+        amphora, wanted = self.amphora, self.wanted
+        amphora.record = amphora.record.model_copy(update={"hash": wanted.hash, "base_hash": wanted.base_hash})
+        amphora.servers = self.table
+        await asyncio.to_thread(self._write_settled, how)
+        log.info("installed", amphora=amphora.id, generation=wanted.generation, how=how)
+        return Applied(hash=wanted.hash, how=how)
+
+    def _write_settled(self, how: How) -> None:
+        files = self.amphora.files
+        if files.candidate.exists():
+            files.candidate.replace(files.configuration)
+        if how in ("started", "reloaded"):
+            files.previous.unlink(missing_ok=True)
+            files.good.unlink(missing_ok=True)
+            files.good.hardlink_to(files.configuration)
+        files.save_servers(self.wanted.servers)
+        files.save_record(self.amphora.record, durable=False)
+
+    def _failed(self, failure: Failure, said: str, text: str) -> Outcome:
+        """The last good configuration goes on; the numbers stay, so that the refused one does not come back later."""
+        amphora, before = self.amphora, self.before
+        same_servers = amphora.process is not None and before.base_hash != self.wanted.base_hash
+        kept = {"hash": before.hash, "base_hash": before.base_hash} if same_servers else {}
+        amphora.record = amphora.record.model_copy(update=kept)
+        amphora.files.candidate.unlink(missing_ok=True)
+        amphora.files.save_record(amphora.record, durable=False)
+        if not failure.refused:
+            log.error("installation failed", amphora=amphora.id, said=failure.said[-1000:])
+            return Broken("HAProxy did not become ready in time.")
+        answer = verdict.refusal(said or failure.said, text)
+        log.warning("configuration refused", amphora=amphora.id, reason=answer.reason, culprits=answer.culprits)
+        return answer
+
+    async def _check(self, configuration: Path) -> str:
+        try:
+            return await verdict.check(self._haproxy, configuration)
+        except (TimeoutError, OSError):
+            return ""
+
+
+class Difference:
+    """What distinguishes two server tables."""
+
+    def __init__(self, old: Table, new: Table) -> None:
+        self.gone = [server for key, server in old.items() if key not in new]
+        self.added = [server for key, server in new.items() if key not in old]
+        self.replaced: list[tuple[Server, Server]] = []
+        self.changed: list[tuple[Server, Server]] = []
+        for key, server in new.items():
+            was = old.get(key)
+            if was is None or was == server:
+                continue
+            lasting = (was.address, was.port, was.options) == (server.address, server.port, server.options)
+            (self.changed if lasting else self.replaced).append((was, server))
+
+    @property
+    def touched(self) -> list[Server]:
+        return [*self.gone, *self.added, *(new for _, new in self.replaced), *(new for _, new in self.changed)]
+
+    @property
+    def backends(self) -> set[str]:
+        return {server.backend for server in self.touched}
+
+    def commands(self) -> list[str]:
+        """All but the removal of what is gone: close off, make anew, add, change. Capacity grows before it shrinks."""
+        lines = [line for server in self.added for line in runtime.add(server)]
+        lines += [line for old, new in self.changed for line in runtime.change(old, new)]
+        for old, new in self.replaced:
+            lines += [runtime.close_off(old), runtime.remove(old), *runtime.add(new)]
+        return lines + [runtime.close_off(server) for server in self.gone]
+
+
+async def _verified(
+    amphora: Amphora, wanted: Table, backends: set[str], leaving: set[tuple[str, str]]
+) -> set[tuple[str, str]] | None:
+    """Compare HAProxy's servers with the table. Returns what is still there of `leaving`; None at any mismatch."""
+    left = set()
+    found = set()
+    for backend in backends:
+        for state in await runtime.server_states(amphora.files.stats_socket, backend):
+            key = (state.backend, state.name)
+            server = wanted.get(key)
+            if server is None and key in leaving and not state.in_use:
+                left.add(key)
+            elif server is None or not _same(state, server):
+                return None
+            else:
+                found.add(key)
+    expected = {key for key in wanted if key[0] in backends}
+    return left if found == expected else None
+
+
+def _same(state: runtime.ServerState, server: Server) -> bool:
+    if (state.weight, state.in_use, state.port) != (server.weight, server.enabled, server.port):
+        return False
+    return state.address == server.address or ipaddress.ip_address(state.address) == ipaddress.ip_address(server.address)
+
+
+async def sweep(amphora: Amphora) -> None:
+    """Remove servers that had connections, as soon as they have none. What remains in the end waits for the next reload."""
+    for pause_s in SWEEP_AFTER_S:
+        await asyncio.sleep(pause_s)
+        async with amphora.lock:
+            if amphora.process is None or not amphora.leaving:
+                return
+            commands = [f"del server {backend}/{name}" for backend, name in amphora.leaving]
+            backends = {backend for backend, _ in amphora.leaving}
+            try:
+                await runtime.call_all(amphora.files.stats_socket, commands)
+                states = [state for one in backends for state in await runtime.server_states(amphora.files.stats_socket, one)]
+            except runtime.RuntimeUnavailable:
+                continue
+            amphora.leaving &= {(state.backend, state.name) for state in states}

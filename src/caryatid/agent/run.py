@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An agent's life: enrol, adopt, listen, report, until told to stop. Its HAProxies outlive it."""
+
+import asyncio
+import contextlib
+import random
+import socket
+
+import structlog
+
+from caryatid.agent import identity
+from caryatid.agent.app import create_app
+from caryatid.agent.files import write_atomically
+from caryatid.agent.host import Agent, agent_version, haproxy_version
+from caryatid.agent.identity import Identity
+from caryatid.agent.ports import bindable_from
+from caryatid.agent.report import Reporter
+from caryatid.agent.process import table
+from caryatid.agent.settings import AgentSettings
+from caryatid.agent.supervisor import end_found, found_by_configuration
+from caryatid.wire.conductor import ConductorError, HostFacts
+from caryatid.wire.tls import listening_socket, server
+
+REFRESH_BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+REFRESH_EVERY_S = 600.0
+
+log = structlog.get_logger()
+
+
+async def run(settings: AgentSettings, stop: asyncio.Event) -> None:
+    """Be this host's agent until `stop` is set; leave the HAProxies running.
+
+    Raises CaryatidError if that cannot begin: no identity and no valid token, directories that are not ours.
+    """
+    settings.make_directories()
+    listener = open_listener(settings)
+    try:
+        facts = await host_facts(settings, listener)
+        host = identity.load(settings) or await identity.obtain(settings, facts, stop)
+        agent = Agent(settings, host.host_id, host.new_boot())
+        await agent.open()
+        try:
+            await _serve(settings, agent, host, facts, listener, stop)
+        finally:
+            agent.close()
+    finally:
+        listener.close()
+
+
+async def _serve(
+    settings: AgentSettings,
+    agent: Agent,
+    host: Identity,
+    facts: HostFacts,
+    listener: socket.socket,
+    stop: asyncio.Event,
+) -> None:
+    reporter = _reporter(settings, agent, host)
+    reporter.open()
+    door = server(create_app(agent), host.server)
+    tasks = [
+        asyncio.create_task(door.serve(sockets=[listener])),
+        asyncio.create_task(_keep_known(settings, host, facts, reporter)),
+        asyncio.create_task(host.keep_renewed()),
+    ]
+    log.info("agent ready", host=host.host_id, url=facts.agent_url, amphorae=len(agent.amphorae))
+    try:
+        await _until(stop, tasks)
+    finally:
+        door.should_exit = True
+        reporter.close()
+        for task in tasks[1:]:
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
+    """Wait for `stop`. If one of the tasks ends before, that is an error worth ending for."""
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        done, _ = await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {stopping}:
+            task.result()
+    finally:
+        stopping.cancel()
+
+
+async def stop_data_plane(settings: AgentSettings) -> int:
+    """End every HAProxy of this state directory; return how many there were. The agent must not be running."""
+    running = found_by_configuration(settings.amphorae_dir, await asyncio.to_thread(lambda: list(table())))
+    await asyncio.gather(*(end_found(found) for found in running.values()))
+    return len(running)
+
+
+def open_listener(settings: AgentSettings) -> socket.socket:
+    """Listen where told. Port 0: where we listened last time, if that is free, so that the controller still knows it."""
+    address, _, port = settings.listen.rpartition(":")
+    address = address.strip("[]")
+    remembered = settings.state_dir / "port"
+    if int(port):
+        return listening_socket(address, int(port))
+    with contextlib.suppress(OSError, ValueError):
+        return listening_socket(address, int(remembered.read_text()))
+    listener = listening_socket(address, 0)
+    write_atomically(remembered, str(listener.getsockname()[1]).encode(), durable=False)
+    return listener
+
+
+async def host_facts(settings: AgentSettings, listener: socket.socket) -> HostFacts:
+    """What this host says of itself."""
+    address, port = listener.getsockname()[:2]
+    shown = f"[{address}]" if ":" in address else address
+    return HostFacts(
+        name=settings.name,
+        agent_url=settings.advertise or f"https://{shown}:{port}",
+        capacity=settings.capacity,
+        labels=settings.labels,
+        bindable_from=bindable_from(),
+        agent_version=agent_version(),
+        haproxy_version=await haproxy_version(settings.haproxy),
+    )
+
+
+def _reporter(settings: AgentSettings, agent: Agent, host: Identity) -> Reporter:
+    enrolment = host.enrolment
+    return Reporter(
+        agent,
+        host.heartbeat_key,
+        enrolment.health_addresses,
+        settings.report_interval_s or enrolment.report_interval,
+        settings.snapshot_interval_s or enrolment.snapshot_interval,
+    )
+
+
+async def _keep_known(settings: AgentSettings, host: Identity, facts: HostFacts, reporter: Reporter) -> None:
+    """Tell the conductor where we are, at the start and now and then; learn where to report to."""
+    attempt = 0
+    while True:
+        try:
+            told = await host.refresh(facts)
+        except ConductorError as error:
+            log.warning("host not refreshed", reason=str(error))
+            pause = REFRESH_BACKOFF_S[min(attempt, len(REFRESH_BACKOFF_S) - 1)]
+            attempt += 1
+        else:
+            reporter.retarget(
+                told.health_addresses,
+                settings.report_interval_s or told.report_interval,
+                settings.snapshot_interval_s or told.snapshot_interval,
+            )
+            pause = REFRESH_EVERY_S
+            attempt = 0
+        await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load

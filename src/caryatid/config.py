@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every setting, once. From the environment (`CARYATID_…`), then a TOML file (`--config`), then the default."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+CONFIG_VARIABLE = "CARYATID_CONFIG"
+Positive = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0)]
+Limit = Annotated[int, Field(ge=-1)]
+
+
+def _state_dir() -> Path:
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "caryatid"
+
+
+class Settings(BaseSettings):
+    """What an operator may decide."""
+
+    model_config = SettingsConfigDict(env_prefix="CARYATID_", extra="forbid", use_attribute_docstrings=True, frozen=True)
+
+    state_dir: Path = Field(default_factory=_state_dir)
+    """Where the embedded database, keys and amphorae are kept."""
+    database: str = ""
+    """SQLAlchemy URL of the database; empty: SQLite in the state directory."""
+    listen: str = "127.0.0.1:9876"
+    """Address and port of the API. Without access control it must be a loopback address."""
+    conductor_listen: str = "127.0.0.1:9877"
+    """Address and port of the conductor, to which hosts come."""
+    health_listen: str = "127.0.0.1:5555"
+    """Address and UDP port to which agents report."""
+    agent_listen: str = "127.0.0.1:0"
+    """Address and port of the agent; port 0 chooses one and remembers it."""
+    api_base_uri: str = ""
+    """What links begin with; empty: as the request came."""
+
+    amphora_driver: str = "haproxy"
+    """Driver that configures amphorae (`haproxy`, `noop`, or an installed one)."""
+    compute_driver: str = "hosts"
+    """Driver that provides amphorae (`hosts`, `noop`)."""
+    network_driver: str = "loopback"
+    """Driver that provides VIPs (`loopback`, `noop`)."""
+    default_subnet_cidr: str = "127.100.0.0/16"
+    """Range of the initial subnet `default`, from which load balancers get their addresses."""
+
+    body_size_max: Positive = 1 << 20
+    """Bytes of a request body; a larger one is refused with 413."""
+    pagination_max_limit: Positive = 1000
+    """Resources in one page of a list."""
+    listeners_max: Positive = 100
+    """Listeners of a load balancer."""
+    members_max: Positive = 5000
+    """Members of a pool."""
+    nested_objects_max: Positive = 1000
+    """Objects in one fully populated create."""
+
+    quota_loadbalancer: Limit = -1
+    """Load balancers of a project, where its quota says nothing; -1: no limit."""
+    quota_listener: Limit = -1
+    """Listeners of a project."""
+    quota_pool: Limit = -1
+    """Pools of a project."""
+    quota_member: Limit = -1
+    """Members of a project."""
+    quota_healthmonitor: Limit = -1
+    """Health monitors of a project."""
+    quota_l7policy: Limit = -1
+    """L7 policies of a project."""
+    quota_l7rule: Limit = -1
+    """L7 rules of a project."""
+
+    default_connection_limit: Positive = 50_000
+    """Connections of a listener whose connection_limit is -1 or 0."""
+    default_timeout_client_data_ms: Positive = 50_000
+    """Listener timeout_client_data, where not given."""
+    default_timeout_member_connect_ms: Positive = 5_000
+    """Listener timeout_member_connect, where not given."""
+    default_timeout_member_data_ms: Positive = 50_000
+    """Listener timeout_member_data, where not given."""
+    hard_stop_after_s: Positive = 1800
+    """Seconds after which an HAProxy that a reload replaced ends, whatever connections it still has."""
+
+    worker_threads: Positive = 4
+    """Load balancers that one worker process reconciles at a time."""
+    provisioning_deadline_s: Seconds = 300
+    """Seconds after which what could not be put in effect shows ERROR (it is tried further)."""
+    delete_deadline_s: Seconds = 30
+    """Seconds that a delete waits for a host that does not answer; what is left there is removed when it returns."""
+    agent_timeout_s: Seconds = 20
+    """Seconds that an agent may take for one request."""
+    noop_delay_s: Annotated[float, Field(ge=0)] = 0
+    """Seconds that the noop drivers take for each act."""
+
+    report_interval_s: Seconds = 10
+    """Seconds between an agent's reports of counters."""
+    snapshot_interval_s: Seconds = 30
+    """Seconds between an agent's full snapshots of an amphora."""
+    certificate_days: Positive = 30
+    """Validity of hosts' certificates."""
+    event_retention_days: Positive = 90
+    """Days that events, ended jobs and attempts are kept."""
+
+    log_level: str = "info"
+    """`debug`, `info`, `warning` or `error`."""
+    log_format: str = "auto"
+    """`json`, `text`, or `auto`: text on a terminal."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **sources: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = os.environ.get(CONFIG_VARIABLE)
+        toml = (TomlConfigSettingsSource(settings_cls, file),) if file else ()
+        return (init_settings, sources["env_settings"], *toml)
+
+    @property
+    def database_url(self) -> str:
+        return self.database or f"sqlite:///{self.state_dir}/caryatid.db"
+
+    @property
+    def quotas(self) -> dict[str, int]:
+        """Limits of a project whose quota says nothing, by kind."""
+        prefix = "quota_"
+        return {name.removeprefix(prefix): getattr(self, name) for name in type(self).model_fields if name.startswith(prefix)}
+
+    @property
+    def listener_defaults(self) -> dict[str, int]:
+        """The operator's defaults of a listener's attributes."""
+        return {
+            "timeout_client_data": self.default_timeout_client_data_ms,
+            "timeout_member_connect": self.default_timeout_member_connect_ms,
+            "timeout_member_data": self.default_timeout_member_data_ms,
+        }

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wishes that take effect at once: what operators offer (flavors, zones, networks) and allow (quotas)."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+from uuid import uuid4
+
+from caryatid.errors import Conflict, Fault, NotFound, Refused, Unsupported
+from caryatid.model import (
+    AMPHORA,
+    AVAILABILITY_ZONE,
+    AVAILABILITY_ZONE_PROFILE,
+    FLAVOR,
+    FLAVORPROFILE,
+    HOST,
+    LOADBALANCER,
+    NETWORK,
+    PORT,
+    SUBNET,
+)
+from caryatid.model.flavor import AvailabilityZoneProfile, FlavorProfile
+from caryatid.model.kind import Kind
+from caryatid.model.network import Port, Subnet
+from caryatid.model.policy import Caller, require
+from caryatid.model.resource import Row
+from caryatid.store import events, rows
+from caryatid.store.database import Tx
+
+from . import references
+from .door import Door
+from .receipt import Accepted, moment, rule
+
+DEFAULT_PROJECT = "default"
+USED_BY: dict[str, tuple[Kind, str]] = {
+    FLAVORPROFILE.name: (FLAVOR, "flavor_profile_id"),
+    FLAVOR.name: (LOADBALANCER, "flavor_id"),
+    AVAILABILITY_ZONE_PROFILE.name: (AVAILABILITY_ZONE, "availability_zone_profile_id"),
+    AVAILABILITY_ZONE.name: (LOADBALANCER, "availability_zone"),
+    NETWORK.name: (SUBNET, "network_id"),
+    SUBNET.name: (PORT, "subnet_id"),
+    HOST.name: (AMPHORA, "compute_id"),
+}
+"""Who refers to a kind, and by which attribute: while somebody does, it cannot be deleted."""
+MADE_OF: dict[str, tuple[Kind, str]] = {
+    FLAVOR.name: (FLAVORPROFILE, "flavor_profile_id"),
+    AVAILABILITY_ZONE.name: (AVAILABILITY_ZONE_PROFILE, "availability_zone_profile_id"),
+    SUBNET.name: (NETWORK, "network_id"),
+    PORT.name: (SUBNET, "subnet_id"),
+}
+"""What a new row of a kind must refer to."""
+
+
+def create(door: Door, caller: Caller, kind: Kind, body: Any) -> Accepted:
+    """The row exists. Raises Refused, Conflict where its name or address is taken."""
+    at = moment()
+    project_id = _project(caller, body)
+    require(caller, rule(kind, "post"), project_id if kind.owned else None)
+    given: dict[str, Any] = {"id": str(uuid4())}
+    given |= {"created_at": at, "updated_at": at} if "created_at" in kind.attributes else {}
+    given |= {"project_id": project_id} if kind.owned else {}
+    with door.database.transaction() as tx:
+        if kind is PORT:
+            body, given = _address_chosen(tx, body, given)
+        row = kind.new(body, given)
+        faults = [*_made_of_faults(tx, kind, row), *_profile_faults(door, row)]
+        if faults:
+            raise Refused(faults)
+        try:
+            rows.insert(tx, kind, [row])
+        except rows.Duplicate:
+            raise Conflict(_duplicate(kind, row)) from None
+        return _accept(tx, "create", kind, getattr(row, kind.key))
+
+
+def change(door: Door, caller: Caller, kind: Kind, key: str, body: Any) -> Accepted:
+    """The row is as `body` says; what it does not name stays."""
+    with door.database.transaction() as tx:
+        document = _document(tx, kind, key)
+        require(caller, rule(kind, "put"), document.get("project_id"))
+        row = kind.change(document, body)
+        if isinstance(row, FlavorProfile | AvailabilityZoneProfile):
+            said = ("provider_name", "flavor_data", "availability_zone_data")
+            if any(getattr(row, name, None) != document.get(name) for name in said):
+                _refuse_used(tx, kind, document, "modified")
+        faults = list(_profile_faults(door, row))
+        if faults:
+            raise Refused(faults)
+        try:
+            rows.change(tx, kind, row, at=moment())
+        except rows.Duplicate:
+            raise Conflict(_duplicate(kind, row)) from None
+        return _accept(tx, "update", kind, key)
+
+
+def delete(door: Door, caller: Caller, kind: Kind, key: str) -> Accepted:
+    """The row does not exist. Raises Conflict while something refers to it."""
+    with door.database.transaction() as tx:
+        document = _document(tx, kind, key)
+        require(caller, rule(kind, "delete"), document.get("project_id"))
+        _refuse_used(tx, kind, document, "deleted")
+        if kind is PORT and document["device_id"]:
+            raise Conflict(f"Port {key} is in use by device {document['device_id']}.")
+        rows.delete(tx, kind, [document["id"]])
+        events.append(tx, "delete", kind.name, key, project_id=document.get("project_id"), root_id=None)
+        return Accepted(None, None)
+
+
+def _project(caller: Caller, body: Any) -> str:
+    named = body.get("project_id") if isinstance(body, Mapping) else None
+    return named if isinstance(named, str) and named else caller.project_id or DEFAULT_PROJECT
+
+
+def _document(tx: Tx, kind: Kind, key: str) -> dict[str, Any]:
+    document = rows.get(tx, kind, key)
+    if document is None:
+        raise NotFound(kind.title, key)
+    return document
+
+
+def _made_of_faults(tx: Tx, kind: Kind, row: Row) -> Iterator[Fault]:
+    if kind.name in MADE_OF:
+        made_of, attribute = MADE_OF[kind.name]
+        key = getattr(row, attribute)
+        if rows.get(tx, made_of, key) is None:
+            yield Fault(f"{made_of.title} {key} not found.", attribute)
+
+
+def _profile_faults(door: Door, row: Row) -> Iterator[Fault]:
+    """What the provider cannot read in a profile; a key it does not know is 501 (octavia.md §2.12)."""
+    if isinstance(row, FlavorProfile):
+        text, attribute = row.data, "flavor_data"
+    elif isinstance(row, AvailabilityZoneProfile):
+        text, attribute = row.data, "availability_zone_data"
+    else:
+        return
+    provider = door.provider(row.provider_name)
+    able = provider.capabilities
+    known = dict(able.flavor_keys if attribute == "flavor_data" else able.zone_keys)
+    unknown = sorted(set(text) - set(known))
+    if unknown:
+        raise Unsupported(
+            f"Provider '{provider.name}' does not support a requested option: {attribute} says {', '.join(unknown)}; "
+            f"it may say {', '.join(sorted(known)) or 'nothing'}."
+        )
+    topology = text.get("loadbalancer_topology")
+    if topology is not None and topology not in able.topologies:
+        raise Unsupported(
+            f"Provider '{provider.name}' does not support a requested option: loadbalancer_topology {topology}; "
+            f"it supports {', '.join(sorted(able.topologies))}."
+        )
+    yield from ()
+
+
+def _address_chosen(tx: Tx, body: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The body of a port, with a free address if it names none, and its network."""
+    if not isinstance(body, Mapping):
+        return body, given
+    subnet_id = body.get("subnet_id")
+    document = rows.get(tx, SUBNET, subnet_id) if isinstance(subnet_id, str) else None
+    if document is None:
+        return body, {**given, "network_id": given["id"]}
+    subnet = cast(Subnet, SUBNET.load(document))
+    given = {**given, "network_id": subnet.network_id}
+    if body.get("ip_address") is not None:
+        return body, given
+    address = references.first_free(tx, subnet, given["id"])
+    if address is None:
+        raise Refused([Fault(f"Validation failure: Subnet {subnet.id} has no free address.", "subnet_id")])
+    return {**body, "ip_address": address}, given
+
+
+def _refuse_used(tx: Tx, kind: Kind, document: Mapping[str, Any], act: str) -> None:
+    if kind.name in USED_BY:
+        user, attribute = USED_BY[kind.name]
+        key = document[kind.key]
+        if rows.count(tx, user, **{attribute: key}):
+            raise Conflict(f"{kind.title} {key} is in use and cannot be {act}.")
+
+
+def _duplicate(kind: Kind, row: Row) -> str:
+    if isinstance(row, Port):
+        return f"Address {row.ip_address} is already in use on subnet {row.subnet_id}."
+    article = "An" if kind.title[0] in "AEIOU" else "A"
+    return f"{article} {kind.title.lower()} of {getattr(row, kind.key)} already exists."
+
+
+def _accept(tx: Tx, action: str, kind: Kind, key: str) -> Accepted:
+    document = _document(tx, kind, key)
+    events.append(tx, action, kind.name, document["id"], project_id=document.get("project_id"), root_id=None)
+    return Accepted(document, None)

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every request and every attempt needs at hand: the database, the providers, the settings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from caryatid.config import Settings
+from caryatid.drivers import load
+from caryatid.drivers.amphora.base import AmphoraLoadBalancerDriver
+from caryatid.drivers.compute.base import ComputeDriver
+from caryatid.drivers.network.base import NetworkDriver
+from caryatid.errors import Fault, Refused
+from caryatid.model.flavor import Capabilities
+from caryatid.store.database import Database
+
+PROVIDER = "amphora"
+ALIAS = "octavia"
+
+
+@dataclass(frozen=True)
+class Provider:
+    """A set of drivers that together carry out load balancers."""
+
+    name: str
+    description: str
+    amphora: AmphoraLoadBalancerDriver
+    compute: ComputeDriver
+    network: NetworkDriver
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self.amphora.capabilities
+
+
+@dataclass(frozen=True)
+class Door:
+    """Handed to whoever writes wishes or carries them out."""
+
+    database: Database
+    providers: Mapping[str, Provider]
+    settings: Settings
+
+    def provider(self, name: str) -> Provider:
+        """Raises Refused when no provider is called so."""
+        provider = self.providers.get(name)
+        if provider is None:
+            raise Refused([Fault(f"Validation failure: Provider '{name}' is not enabled.", "provider")])
+        return provider
+
+
+def provider(settings: Settings, amphora: AmphoraLoadBalancerDriver) -> dict[str, Provider]:
+    """The providers that `settings` name, with `amphora` as their amphora driver."""
+    drivers = (amphora, load("compute", settings.compute_driver)(), load("network", settings.network_driver)())
+    return {
+        PROVIDER: Provider(PROVIDER, "Amphorae: HAProxy instances that this service runs.", *drivers),
+        ALIAS: Provider(ALIAS, f"The same as {PROVIDER}, under its older name.", *drivers),
+    }

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What operators ask for beside wishes: failover, configuration, removal of an amphora; quotas."""
+
+from typing import Any
+from uuid import uuid4
+
+from caryatid.errors import Conflict, NotFound
+from caryatid.model import AMPHORA, LOADBALANCER, QUOTA
+from caryatid.model.policy import Caller, require
+from caryatid.model.quota import ALIASES
+from caryatid.store import events, jobs, rows, work
+from caryatid.store.database import Tx
+
+from .door import Door
+from .receipt import Accepted, moment, rule
+
+FAILOVER_PRIORITY = 80
+"""An operator's failover goes before creates (40) (octavia.md §1.13)."""
+
+
+def failover(door: Door, caller: Caller, loadbalancer_id: str) -> Accepted:
+    """Every amphora of the load balancer is replaced, new ones being built first."""
+    with door.database.transaction() as tx:
+        place = rows.place(tx, LOADBALANCER, loadbalancer_id)
+        if place is None:
+            raise NotFound(LOADBALANCER.title, loadbalancer_id)
+        require(caller, rule(LOADBALANCER, "put_failover"), place.project_id)
+        ids = [document["id"] for document in rows.find(tx, AMPHORA, loadbalancer_id=loadbalancer_id)]
+        return _replace(tx, caller, loadbalancer_id, ids, "failover", LOADBALANCER.name, loadbalancer_id)
+
+
+def failover_amphora(door: Door, caller: Caller, amphora_id: str) -> Accepted:
+    """The amphora is replaced, the new one being built first."""
+    require(caller, rule(AMPHORA, "put_failover"), None)
+    with door.database.transaction() as tx:
+        document = _amphora(tx, amphora_id)
+        return _replace(tx, caller, document["loadbalancer_id"], [amphora_id], "failover", AMPHORA.name, amphora_id)
+
+
+def configure_amphora(door: Door, caller: Caller, amphora_id: str) -> Accepted:
+    """What the amphora shall be is pushed to it once more."""
+    require(caller, rule(AMPHORA, "put_config"), None)
+    with door.database.transaction() as tx:
+        document = _amphora(tx, amphora_id)
+        return _replace(tx, caller, document["loadbalancer_id"], [], "configure", AMPHORA.name, amphora_id)
+
+
+def delete_amphora(door: Door, caller: Caller, amphora_id: str) -> Accepted:
+    """The amphora, which is in ERROR, is removed."""
+    require(caller, rule(AMPHORA, "delete"), None)
+    with door.database.transaction() as tx:
+        document = _amphora(tx, amphora_id)
+        if document["status"] != "ERROR":
+            raise Conflict(f"Amphora {amphora_id} is {document['status']}; only one in ERROR can be deleted.")
+        return _replace(tx, caller, document["loadbalancer_id"], [amphora_id], "delete", AMPHORA.name, amphora_id)
+
+
+def set_quota(door: Door, caller: Caller, project_id: str, body: Any) -> Accepted:
+    """The project's limits are as `body` says; null: the operator's default; what it does not name stays."""
+    require(caller, rule(QUOTA, "put"), project_id)
+    if isinstance(body, dict):
+        body = {ALIASES.get(name, name): value for name, value in body.items()}
+    with door.database.transaction() as tx:
+        known = rows.get(tx, QUOTA, project_id)
+        if known is None:
+            rows.insert(tx, QUOTA, [QUOTA.new(body, {"id": str(uuid4()), "project_id": project_id})])
+        else:
+            rows.change(tx, QUOTA, QUOTA.change(known, body), at=moment())
+        events.append(tx, "update", QUOTA.name, project_id, project_id=project_id, root_id=None)
+        return Accepted(rows.get(tx, QUOTA, project_id), None)
+
+
+def reset_quota(door: Door, caller: Caller, project_id: str) -> Accepted:
+    """The project has the operator's default limits."""
+    require(caller, rule(QUOTA, "delete"), project_id)
+    with door.database.transaction() as tx:
+        known = rows.get(tx, QUOTA, project_id)
+        if known is None:
+            raise NotFound(QUOTA.title, project_id)
+        rows.change(tx, QUOTA, QUOTA.change(known, dict.fromkeys(QUOTA.changeable)), at=moment())
+        events.append(tx, "update", QUOTA.name, project_id, project_id=project_id, root_id=None)
+        return Accepted(None, None)
+
+
+def _amphora(tx: Tx, amphora_id: str) -> dict[str, Any]:
+    document = rows.get(tx, AMPHORA, amphora_id)
+    if document is None or document["loadbalancer_id"] is None:
+        raise NotFound(AMPHORA.title, amphora_id)
+    return document
+
+
+def _replace(  # noqa: PLR0913  the receipt has this many parts
+    tx: Tx, caller: Caller, root_id: str, leaving: list[str], action: str, kind: str, key: str
+) -> Accepted:
+    """These amphorae are on their way out; the generation asked for is in effect once others do their work."""
+    state = rows.lock_root(tx, root_id)
+    if state is None:
+        raise NotFound(LOADBALANCER.title, root_id)
+    if state.deleted_generation is not None:
+        raise Conflict(f"Invalid state PENDING_DELETE of loadbalancer resource {root_id}")
+    at = moment()
+    for amphora_id in leaving:
+        document = {**_amphora(tx, amphora_id), "status": "PENDING_DELETE", "updated_at": at}
+        rows.change(tx, AMPHORA, AMPHORA.load(document), at=at)
+    generation = work.ask(tx, root_id, priority=FAILOVER_PRIORITY)
+    job_id = jobs.open(
+        tx,
+        action=action,
+        kind=kind,
+        resource_id=key,
+        root_id=root_id,
+        project_id=state.project_id,
+        generation=generation,
+        user_id=caller.user_id,
+        request_id=caller.request_id,
+    )
+    events.append(tx, action, kind, key, project_id=state.project_id, root_id=root_id)
+    return Accepted(None, job_id)

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A step, done: which driver is called, and what of it is written down. Everything here may happen twice."""
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from caryatid.drivers.amphora.base import (
+    AmphoraDriverError,
+    NotFoundError,
+    ProvisioningErrors,
+)
+from caryatid.drivers.compute.base import Built
+from caryatid.errors import LeaseLost
+from caryatid.model import AMPHORA
+from caryatid.model.amphora import Amphora, Placed, Stamp
+from caryatid.model.consequences import replace
+from caryatid.model.tree import Tree
+from caryatid.plan.steps import Build, Clear, Configure, Destroy, Plug, Step, Unplug
+from caryatid.store import hosts, rows, work
+
+from .attempt import Attempt
+from .door import Door, Provider
+from .receipt import moment
+
+
+class NotYetError(Exception):
+    """What was asked for is on its way; to be looked at again after `after_s` seconds."""
+
+    def __init__(self, message: str, after_s: float) -> None:
+        super().__init__(message)
+        self.after_s = after_s
+
+
+@dataclass
+class Performer:
+    """Performs the steps of one attempt."""
+
+    door: Door
+    provider: Provider
+    attempt: Attempt
+    tree: Tree
+    placed: Mapping[str, Placed]
+
+    def __call__(self, step: Step) -> None:
+        match step:
+            case Build(amphora_id):
+                self._build(self.placed[amphora_id])
+            case Plug(amphora_id):
+                self._plug(self.placed[amphora_id])
+            case Configure(amphora_ids):
+                self._configure([self.placed[key] for key in amphora_ids])
+            case Clear(amphora_id):
+                self._clear(self.placed[amphora_id])
+            case Unplug(amphora_id):
+                self.provider.network.remove_vips(self.placed[amphora_id], self.tree.vips)
+            case Destroy(amphora_id):
+                self._destroy(self.placed[amphora_id])
+
+    @property
+    def stamp(self) -> Stamp:
+        return Stamp(self.attempt.claim.fence, self.tree.generation)
+
+    def _build(self, placed: Placed) -> None:
+        built = self.provider.compute.build(placed)
+        if built.state == "building":
+            self._write(placed, status="BOOTING")
+            raise NotYetError(f"amphora {placed.id} is being built", 1.0)
+        self.provider.amphora.finalize_amphora(placed)
+        self._allocate(placed, built)
+
+    def _allocate(self, placed: Placed, built: Built) -> None:
+        first = self.tree.vips[0] if self.tree.vips else None
+        self._write(
+            placed,
+            status="ALLOCATED",
+            lb_network_ip=built.address,
+            ha_ip=first.ip_address if first else None,
+            ha_port_id=first.port_id if first else None,
+            vrrp_ip=first.ip_address if first else None,
+            cert_expiration=placed.host.certificate_expiration if placed.host else None,
+        )
+
+    def _plug(self, placed: Placed) -> None:
+        self.provider.network.ensure_vips(placed, self.tree.vips)
+        self.provider.amphora.post_network_plug(placed)
+        self.provider.amphora.post_vip_plug(self.tree.loadbalancer)
+
+    def _configure(self, targets: list[Placed]) -> None:
+        """Each amphora has the tree. One that cannot be reached does not delay the others; it is raised last."""
+        if len(targets) == 1:
+            self._update(targets[0])
+            return
+        with ThreadPoolExecutor(len(targets)) as pool:
+            futures = [pool.submit(self._update, target) for target in targets]
+            wait(futures, timeout=self.door.settings.agent_timeout_s * 2)
+            errors = [error for future in futures if (error := future.exception(timeout=0)) is not None]
+        for error in errors:
+            raise error
+
+    def _update(self, target: Placed) -> None:
+        self.provider.amphora.update_load_balancer(target, self.tree, self.stamp)
+
+    def _clear(self, placed: Placed) -> None:
+        """Nothing is left on the amphora; or, if its host has not answered for long enough, it is written down
+        that the host still has to remove it."""
+        try:
+            self.provider.amphora.delete_load_balancer(placed, self.tree, self.stamp)
+        except NotFoundError:
+            self.attempt.say(f"amphora {placed.id} is gone already")
+        except ProvisioningErrors:
+            raise
+        except AmphoraDriverError as error:
+            if _age_s(placed.amphora) < self.door.settings.delete_deadline_s:
+                raise
+            self.attempt.say(f"amphora {placed.id} cannot be reached ({error}); its host removes it when it returns")
+            with self.door.database.transaction() as tx:
+                self._fence(tx)
+                hosts.bury(tx, placed.id, placed.amphora.compute_id, self.tree.loadbalancer.id, self.stamp)
+
+    def _destroy(self, placed: Placed) -> None:
+        self.provider.compute.delete(placed)
+        with self.door.database.transaction() as tx:
+            self._fence(tx)
+            rows.delete(tx, AMPHORA, [placed.id])
+
+    def _write(self, placed: Placed, **values: Any) -> None:
+        at = moment()
+        amphora = replace(placed.amphora, updated_at=at, **values)
+        with self.door.database.transaction() as tx:
+            self._fence(tx)
+            rows.change(tx, AMPHORA, amphora, at=at)
+
+    def _fence(self, tx: Any) -> None:
+        if not work.still_mine(tx, self.attempt.claim):
+            raise LeaseLost(f"Another worker has load balancer {self.attempt.claim.root_id} now.")
+
+
+def _age_s(amphora: Amphora) -> float:
+    """Seconds since the amphora was put on its way out."""
+    since = datetime.fromisoformat(f"{amphora.updated_at or amphora.created_at}+00:00")
+    return time.time() - since.timestamp()

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a wish is made of when it comes in, and what is given back for it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from caryatid.model.kind import Kind
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A wish was accepted: the resource as it now stands, and the job that carries it out (None: done)."""
+
+    document: dict[str, Any] | None
+    job_id: str | None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One resource of a fully populated create: its body, and what it refers to under ids already made."""
+
+    kind: Kind
+    id: str
+    body: Mapping[str, Any]
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+
+def moment() -> str:
+    """Now, as the wire writes it (model.types.Time)."""
+    return datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
+
+
+def rule(kind: Kind, action: str) -> str:
+    """Name of the policy rule of an action on a kind (octavia.md §3.2)."""
+    family = "os_load-balancer_api" if kind.path.startswith(("/lbaas", "/octavia")) else "caryatid_api"
+    return f"{family}:{kind.policy or kind.name}:{action}"

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A load balancer, made what it shall be: root → Done | Again | Failed.
+
+Everything is read afresh; nothing is remembered from an earlier attempt. It is safe to be stopped anywhere.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+from uuid import uuid4
+
+from caryatid.drivers.amphora.base import AmphoraDriverError, ProvisioningErrors
+from caryatid.drivers.compute.base import ComputeError
+from caryatid.drivers.network.base import NetworkError
+from caryatid.errors import LeaseLost
+from caryatid.model import AMPHORA, HOST, PORT
+from caryatid.model.amphora import Amphora, Placed
+from caryatid.model.consequences import replace
+from caryatid.model.host import Host
+from caryatid.model.network import Port
+from caryatid.model.tree import Tree
+from caryatid.plan.placement import AmphoraView, HostView, NoCapacity, place
+from caryatid.plan.steps import LEAVING, steps
+from caryatid.store import hosts as host_store
+from caryatid.store import rows, work
+from caryatid.store import tree as trees
+from caryatid.store.database import Tx
+from caryatid.store.work import Again, Claim, Done, Failed
+
+from . import flow, references
+from .attempt import Attempt
+from .door import Door
+from .perform import NotYetError, Performer
+from .receipt import moment
+
+Outcome = Done | Again | Failed
+REFUSALS_MAX = 50
+"""Objects set aside in one attempt before the configuration as a whole is held to be at fault."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What an attempt has before it."""
+
+    tree: Tree
+    placed: Mapping[str, Placed]
+    wanting: str = ""
+    """What could not be had: a sentence, or nothing."""
+
+
+def reconcile(door: Door, attempt: Attempt) -> Outcome:
+    """One attempt at the root that `attempt` has claimed."""
+    refused: dict[str, str] = {}
+    for _ in range(REFUSALS_MAX):
+        scene = _look(door, attempt, refused)
+        if scene is None:
+            return Done(attempt.generation)
+        attempt.generation = scene.tree.generation
+        try:
+            _act(door, attempt, scene)
+        except ProvisioningErrors as error:
+            attempt.say(f"refused: {error}")
+            culprits = {key: why for key, why in error.culprits.items() if key not in refused}
+            if not culprits:
+                return Failed(str(error), scene.tree.generation)
+            refused |= culprits
+        except NotYetError as error:
+            return Again(str(error), scene.tree.generation, after=error.after_s)
+        except (AmphoraDriverError, ComputeError, NetworkError) as error:
+            attempt.say(str(error))
+            return Again(str(error), scene.tree.generation)
+        except NotImplementedError as error:
+            return Failed(f"The driver cannot do this: {error}", scene.tree.generation)
+        else:
+            return _outcome(scene, refused)
+    return Failed("Too many objects were refused.", attempt.generation)
+
+
+def finish(tx: Tx, attempt: Attempt, outcome: Outcome) -> None:
+    """What goes with the outcome, in the transaction that settles it: a deleted load balancer frees its ports."""
+    root = rows.lock_root(tx, attempt.claim.root_id)
+    if isinstance(outcome, Done) and root is not None and root.deleted_generation is not None:
+        release(tx, attempt.claim.root_id)
+
+
+def release(tx: Tx, root_id: str) -> None:
+    """The ports that came with the load balancer are gone, a user's ports free; unless a host still has to remove
+    an amphora of it, when they are kept until it has."""
+    if host_store.buried(tx, root_id):
+        return
+    for document in rows.find(tx, PORT, device_id=root_id):
+        port = cast(Port, PORT.load(document))
+        if port.device_owner == references.MADE:
+            rows.delete(tx, PORT, [port.id])
+        else:
+            rows.change(tx, PORT, replace(port, device_id="", device_owner=""), at=moment())
+
+
+def _outcome(scene: Scene, refused: Mapping[str, str]) -> Outcome:
+    if scene.wanting:
+        return Again(scene.wanting, scene.tree.generation)
+    return Done(scene.tree.generation, culprits=refused)
+
+
+def _look(door: Door, attempt: Attempt, refused: Mapping[str, str]) -> Scene | None:
+    """The tree, and the amphorae it shall have: rows for those that are wanting, written before anything outside
+    is made for them. None: the root is gone."""
+    with door.database.transaction() as tx:
+        _fence(tx, attempt.claim)
+        tree = trees.load(tx, attempt.claim.root_id, refused=refused)
+        if tree is None:
+            return None
+        amphorae = _amphorae(tx, tree.loadbalancer.id)
+        hosts = {host.id: host for host in (cast(Host, HOST.load(d)) for d in rows.find(tx, HOST))}
+        if tree.deleted:
+            amphorae, wanting = [_leave(tx, amphora) for amphora in amphorae], ""
+        else:
+            amphorae, wanting = _place(tx, door, tree, amphorae, hosts)
+        placed = {a.id: Placed(a, hosts.get(a.compute_id or "")) for a in amphorae}
+        return Scene(tree, placed, wanting)
+
+
+def _act(door: Door, attempt: Attempt, scene: Scene) -> None:
+    provider = door.provider(scene.tree.loadbalancer.provider)
+    todo = steps([placed.amphora for placed in scene.placed.values()], deleted=scene.tree.deleted)
+    flow.run(todo, Performer(door, provider, attempt, scene.tree, scene.placed), attempt.say)
+
+
+def _amphorae(tx: Tx, root_id: str) -> list[Amphora]:
+    return [cast(Amphora, AMPHORA.load(document)) for document in rows.find(tx, AMPHORA, loadbalancer_id=root_id)]
+
+
+def _place(
+    tx: Tx, door: Door, tree: Tree, amphorae: list[Amphora], hosts: Mapping[str, Host]
+) -> tuple[list[Amphora], str]:
+    """The amphorae, with rows for those that are wanting; and what could not be had."""
+    topology = tree.flavor.get("loadbalancer_topology", "SINGLE")
+    settled = [a for a in amphorae if a.status not in LEAVING]
+    placement = place(topology, _host_views(tx, door, hosts), [AmphoraView(a.id, a.compute_id, a.role, a.status) for a in settled])
+    if isinstance(placement, NoCapacity):
+        return amphorae, placement.reason
+    surplus = {a.id for a in settled if a.id in placement.remove}
+    kept = [_leave(tx, a) if a.id in surplus else a for a in amphorae]
+    at = moment()
+    fresh = [
+        Amphora(
+            id=str(uuid4()),
+            created_at=at,
+            updated_at=at,
+            loadbalancer_id=tree.loadbalancer.id,
+            compute_id=host_id,
+            role=role,
+        )
+        for host_id, role in placement.build
+    ]
+    rows.insert(tx, AMPHORA, fresh)
+    return [*kept, *fresh], ""
+
+
+def _host_views(tx: Tx, door: Door, hosts: Mapping[str, Host]) -> list[HostView]:
+    """The hosts that may carry amphorae. Where machines are imagined (noop) there is always one."""
+    if door.settings.compute_driver != "hosts":
+        return [HostView("noop", enabled=True, capacity=1 << 30, used=0, labels={}), HostView("noop-2", enabled=True, capacity=1 << 30, used=0, labels={})]
+    used = rows.tally(tx, AMPHORA, "compute_id")
+    return [
+        HostView(host.id, enabled=host.enabled, capacity=host.capacity, used=used.get(host.id, 0), labels=host.labels)
+        for host in hosts.values()
+    ]
+
+
+def _leave(tx: Tx, amphora: Amphora) -> Amphora:
+    if amphora.status in LEAVING:
+        return amphora
+    at = moment()
+    leaving = replace(amphora, status="PENDING_DELETE", updated_at=at)
+    rows.change(tx, AMPHORA, leaving, at=at)
+    return leaving
+
+
+def _fence(tx: Tx, claim: Claim) -> None:
+    if not work.still_mine(tx, claim):
+        raise LeaseLost(f"Another worker has load balancer {claim.root_id} now.")

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The amphora driver interface (seed 003): the base class, its exceptions, and whom a driver tells of health.
+
+    AmphoraDriverError                     nothing more precise is known; tried again
+    ├── NotFoundError                      the amphora is gone
+    ├── InfoException                      asking it about itself failed
+    ├── NetworkConfigException             asking it about its network failed
+    ├── UnauthorizedException              it does not let us in
+    ├── TimeOutException                   it did not answer in time; tried again
+    ├── UnavailableException               it is not reachable now; tried again
+    ├── SuspendFailed, EnableFailed, DeleteFailed
+    └── ProvisioningErrors                 it answered, and refuses what it was given; ERROR
+        ├── ListenerProvisioningError, LoadBalancerProvisioningError
+        └── HealthMonitorProvisioningError, NodeProvisioningError
+
+Models are handed over detached: a driver cannot write to the database. Every call into a driver may come twice
+and must then do nothing more; it runs in a worker's thread, may block, and must end within its own timeouts.
+"""
+
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, Self
+
+from caryatid.model.amphora import Placed, Stamp
+from caryatid.model.flavor import Capabilities
+from caryatid.model.listener import Listener
+from caryatid.model.loadbalancer import LoadBalancer, Vip
+from caryatid.model.tree import ListenerNode, Tree
+
+
+class AmphoraDriverError(Exception):
+    pass
+
+
+class NotFoundError(AmphoraDriverError):
+    pass
+
+
+class InfoException(AmphoraDriverError):  # noqa: N818  the seed's name
+    pass
+
+
+class NetworkConfigException(AmphoraDriverError):  # noqa: N818  the seed's name
+    pass
+
+
+class UnauthorizedException(AmphoraDriverError):  # noqa: N818  the seed's name
+    pass
+
+
+class TimeOutException(AmphoraDriverError):  # noqa: N818  the seed's name
+    pass
+
+
+class UnavailableException(AmphoraDriverError):  # noqa: N818  the seed's name
+    pass
+
+
+class SuspendFailed(AmphoraDriverError):  # noqa: N818  the seed's name
+    pass
+
+
+class EnableFailed(AmphoraDriverError):  # noqa: N818  the seed's name
+    pass
+
+
+class DeleteFailed(AmphoraDriverError):  # noqa: N818  the seed's name
+    pass
+
+
+class ProvisioningErrors(AmphoraDriverError):  # noqa: N818  the seed's name
+    """The amphora refuses what it was given. `culprits`: id of the resource at fault → why; may be empty."""
+
+    def __init__(self, reason: str, culprits: Mapping[str, str] | None = None) -> None:
+        super().__init__(reason)
+        self.culprits = dict(culprits or {})
+
+
+class ListenerProvisioningError(ProvisioningErrors):
+    pass
+
+
+class LoadBalancerProvisioningError(ProvisioningErrors):
+    pass
+
+
+class HealthMonitorProvisioningError(ProvisioningErrors):
+    pass
+
+
+class NodeProvisioningError(ProvisioningErrors):
+    pass
+
+
+SuspendFaied = SuspendFailed  # as the seed spells it
+LoadBalancerProvisoningError = LoadBalancerProvisioningError  # as the seed spells it
+
+
+class HealthMixin(Protocol):
+    """Whom a driver tells how amphorae are (seed 003)."""
+
+    def update_health(self, health: Mapping[str, Any]) -> None:
+        """`{"amphora-status": …, "amphora-id": …, "loadbalancers": {id: {"loadbalancer-status": …,
+        "listeners": {id: {"listener-status": …, "nodes": {member id: status}}}}}}`; statuses are operating status
+        words; only what has changed need be there."""
+
+
+class StatsMixin(Protocol):
+    """Whom a driver tells what went through (seed 003)."""
+
+    def update_stats(self, stats: Mapping[str, Any]) -> None:
+        """`{load balancer id: {listener id: {"bytes_in": …, "bytes_out": …, "active_connections": …,
+        "total_connections": …}}}`; cumulative."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a process can give to the drivers that it loads."""
+
+    context: Callable[[], ssl.SSLContext]
+    """TLS towards agents, with this controller's certificate; asked for anew when a certificate is replaced."""
+    timeout_s: float = 20.0
+    """Seconds that one request to an agent may take."""
+    connection_limit: int = 50_000
+    """Connections of a listener that sets no limit."""
+    hard_stop_after_s: int = 1800
+    """Seconds after which a replaced HAProxy ends, whatever connections it still has."""
+
+
+class AmphoraLoadBalancerDriver:
+    """What a driver for another kind of amphora derives from. `update` and `delete` must be written."""
+
+    capabilities: ClassVar[Capabilities]
+    """What it can do; what it does not name here is answered 501 before the driver is asked."""
+
+    @classmethod
+    def connect(cls, setup: Setup) -> Self:
+        """The driver of a process. One that needs nothing of `setup` need not write this."""
+        return cls()
+
+    def update(self, listener: ListenerNode, vip: Vip) -> None:
+        """`listener` is served on `vip` as it says, with its pools, members, monitor and policies."""
+        raise NotImplementedError
+
+    def stop(self, listener: ListenerNode, vip: Vip) -> None:
+        """`listener` is no longer served on `vip`, but known (it is disabled)."""
+
+    def start(self, listener: ListenerNode, vip: Vip) -> None:
+        """`listener`, stopped before, is served again on `vip`."""
+
+    def delete(self, listener: Listener, vip: Vip) -> None:
+        """Nothing of `listener` is left on `vip`. Not an error if there never was."""
+        raise NotImplementedError
+
+    def get_info(self, amphora: Placed) -> Mapping[str, Any]:
+        """What the amphora says about itself: versions, interfaces."""
+        raise NotImplementedError
+
+    def get_diagnostics(self, amphora: Placed) -> Mapping[str, Any]:
+        """Expensive tests of the amphora's own, asked for by an operator."""
+        raise NotImplementedError
+
+    def finalize_amphora(self, amphora: Placed) -> None:
+        """The amphora has been built; nothing has been configured on it yet."""
+
+    def post_network_plug(self, amphora: Placed) -> None:
+        """The amphora has been connected to a network."""
+
+    def post_vip_plug(self, load_balancer: LoadBalancer) -> None:
+        """The VIP has been brought to the load balancer's amphorae."""
+
+    def start_health_check(self, health: HealthMixin, stats: StatsMixin) -> None:
+        """From now on tells `health` and `stats` what it hears; a listener of its own, if it needs one, runs."""
+
+    def stop_health_check(self) -> None:
+        """Nothing is told any more."""
+
+    def update_load_balancer(self, amphora: Placed, tree: Tree, stamp: Stamp) -> None:
+        """`amphora` does what `tree` says, and nothing else. What the controller calls.
+
+        By default each listener is handed to `update` (or `stop`, if disabled), each that is going to `delete`.
+        """
+        for vip in tree.vips:
+            for leaving in tree.leaving:
+                self.delete(leaving, vip)
+            for node in tree.listeners:
+                self._serve(node, vip, enabled=tree.loadbalancer.admin_state_up)
+
+    def delete_load_balancer(self, amphora: Placed, tree: Tree, stamp: Stamp) -> None:
+        """Nothing of the load balancer is left on `amphora`. What the controller calls."""
+        for vip in tree.vips:
+            for listener in (*tree.leaving, *(node.listener for node in tree.listeners)):
+                self.delete(listener, vip)
+
+    def _serve(self, node: ListenerNode, vip: Vip, *, enabled: bool) -> None:
+        if enabled and node.listener.admin_state_up:
+            self.update(node, vip)
+            self.start(node, vip)
+        else:
+            self.stop(node, vip)

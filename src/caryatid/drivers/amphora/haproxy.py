@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Amphorae that are HAProxy under our own agent: the whole configuration is rendered here and pushed there."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar, Self
+
+from caryatid.model.amphora import Placed, Stamp
+from caryatid.model.flavor import Capabilities
+from caryatid.model.tree import Tree
+from caryatid.plan.haproxy import RenderSettings, Unrenderable, render
+from caryatid.wire.agent import (
+    AgentClient,
+    AgentError,
+    AgentRefused,
+    AgentStale,
+    AgentTimeout,
+    AgentUnauthorized,
+    AgentUnreachable,
+    Configuration,
+    Server,
+)
+
+from .base import (
+    AmphoraDriverError,
+    AmphoraLoadBalancerDriver,
+    InfoException,
+    NotFoundError,
+    ProvisioningErrors,
+    Setup,
+    TimeOutException,
+    UnauthorizedException,
+    UnavailableException,
+)
+from .breaker import Breaker
+
+CAPABILITIES = Capabilities(
+    listener_protocols=frozenset({"HTTP", "HTTPS", "TCP", "PROMETHEUS"}),
+    pool_protocols=frozenset({"HTTP", "HTTPS", "TCP", "PROXY", "PROXYV2"}),
+    algorithms=frozenset({"ROUND_ROBIN", "LEAST_CONNECTIONS", "SOURCE_IP"}),
+    monitor_types=frozenset({"HTTP", "HTTPS", "TCP", "TLS-HELLO"}),
+    topologies=frozenset({"SINGLE"}),
+    l7_protocols=frozenset({"HTTP"}),
+    flavor_keys=(
+        ("loadbalancer_topology", "SINGLE: one amphora for each load balancer."),
+        ("compute_flavor", "Size of the amphorae; shown, and without effect on hosts."),
+    ),
+    zone_keys=(("compute_zone", "Zone of the amphorae; shown, and without effect on hosts."),),
+    reasons=(
+        ("PING", "A ping needs a privilege that HAProxy's checks do not have here."),
+        ("ACTIVE_STANDBY", "Two amphorae cannot take over a loopback address from each other."),
+    ),
+)
+
+
+class HaproxyDriver(AmphoraLoadBalancerDriver):
+    """Pushes one configuration a load balancer to the agent of each of its amphorae."""
+
+    capabilities: ClassVar[Capabilities] = CAPABILITIES
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._render = RenderSettings(
+            default_connection_limit=setup.connection_limit, hard_stop_after_s=setup.hard_stop_after_s
+        )
+        self._breaker = Breaker()
+        self._clients: dict[tuple[str, str], AgentClient] = {}
+        self._lock = threading.Lock()
+
+    @classmethod
+    def connect(cls, setup: Setup) -> Self:
+        return cls(setup)
+
+    def update_load_balancer(self, amphora: Placed, tree: Tree, stamp: Stamp) -> None:
+        try:
+            rendered = render(tree, settings=self._render)
+        except Unrenderable as error:
+            raise ProvisioningErrors(str(error), {error.id: str(error)}) from error
+        wanted = Configuration.model_construct(
+            amphora_id=amphora.id,
+            loadbalancer_id=tree.loadbalancer.id,
+            generation=stamp.generation,
+            fence=stamp.fence,
+            text=rendered.text,
+            servers=[Server(*server) for server in rendered.servers],
+            hash=rendered.hash,
+            base_hash=rendered.base_hash,
+        )
+        with self._reach(amphora) as agent:
+            agent.put_configuration(wanted)
+
+    def delete_load_balancer(self, amphora: Placed, tree: Tree, stamp: Stamp) -> None:
+        with self._reach(amphora) as agent:
+            agent.delete_amphora(amphora.id, stamp.generation, stamp.fence)
+        self._breaker.forget(amphora.id)
+
+    def get_info(self, amphora: Placed) -> Mapping[str, Any]:
+        with self._reach(amphora) as agent:
+            return {**agent.info().model_dump(), "amphora": _dumped(agent.amphora(amphora.id))}
+
+    def get_diagnostics(self, amphora: Placed) -> Mapping[str, Any]:
+        with self._reach(amphora) as agent:
+            found = agent.diagnostics(amphora.id)
+        if found is None:
+            raise InfoException(f"Host {amphora.amphora.compute_id} does not have amphora {amphora.id}.")
+        return found.model_dump()
+
+    @contextmanager
+    def _reach(self, amphora: Placed) -> Iterator[AgentClient]:
+        """The agent of the amphora's host, its failures in the interface's words."""
+        if amphora.host is None:
+            raise UnavailableException(f"The host of amphora {amphora.id} is not enrolled.")
+        with self._breaker.guard(amphora.id):
+            try:
+                yield self._client(amphora.host.id, amphora.host.agent_url)
+            except AgentError as error:
+                raise _translated(error) from error
+
+    def _client(self, host_id: str, url: str) -> AgentClient:
+        with self._lock:
+            client = self._clients.get((host_id, url))
+            if client is None:
+                client = AgentClient(url, host_id, self._setup.context(), self._setup.timeout_s)
+                self._clients[host_id, url] = client
+            return client
+
+
+def _translated(error: AgentError) -> AmphoraDriverError:
+    match error:
+        case AgentRefused():
+            return ProvisioningErrors(error.reason, dict.fromkeys(error.culprits, error.reason))
+        case AgentTimeout():
+            return TimeOutException(str(error))
+        case AgentUnauthorized():
+            return UnauthorizedException(str(error))
+        case AgentUnreachable():
+            return UnavailableException(str(error))
+        case AgentStale():
+            return NotFoundError(str(error))
+        case _:
+            return AmphoraDriverError(str(error))
+
+
+def _dumped(body: Any) -> Any:
+    return body.model_dump() if body is not None else None

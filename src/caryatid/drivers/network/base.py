@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What brings VIPs to amphorae. Which address a load balancer has is decided before, in the same transaction
+as its creation, so a driver only has to make it reachable."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from caryatid.model.amphora import Placed
+from caryatid.model.loadbalancer import Vip
+
+
+class NetworkError(Exception):
+    """The VIP could not be brought there now; tried again."""
+
+
+class NetworkDriver(Protocol):
+    """Brings VIPs to amphorae. Every call may be repeated."""
+
+    takes_any_reference: bool
+    """Subnets, networks and ports need not be known here (noop)."""
+
+    def ensure_vips(self, amphora: Placed, vips: Sequence[Vip]) -> None:
+        """`vips` can be answered by `amphora`; raises NetworkError."""
+
+    def remove_vips(self, amphora: Placed, vips: Sequence[Vip]) -> None:
+        """`amphora` no longer has `vips`. Not an error if it never had."""

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drivers of every family that act on one recorded world instead of the real one.
+
+They serve compatibility suites and benchmarks (`caryatid up --drivers noop`), and are the test double of the whole
+project: the world can be told to fail or to be slow at its n-th call.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+from caryatid.model.amphora import Placed, Stamp
+from caryatid.model.flavor import Capabilities, Topology
+from caryatid.model.healthmonitor import MonitorType
+from caryatid.model.listener import ListenerProtocol
+from caryatid.model.loadbalancer import Vip
+from caryatid.model.pool import Algorithm, PoolProtocol
+from caryatid.model.tree import Tree
+
+from .amphora.base import AmphoraLoadBalancerDriver
+from .compute.base import Built
+
+BUILD_SECONDS_MAX = 30.0
+
+EVERYTHING = Capabilities(
+    listener_protocols=frozenset(get_args(ListenerProtocol)),
+    pool_protocols=frozenset(get_args(PoolProtocol)),
+    algorithms=frozenset(get_args(Algorithm)),
+    monitor_types=frozenset(get_args(MonitorType)),
+    topologies=frozenset(get_args(Topology)),
+    l7_protocols=frozenset({"HTTP", "TERMINATED_HTTPS"}),
+    backend_tls=True,
+    flavor_keys=(
+        ("loadbalancer_topology", "SINGLE: one amphora; ACTIVE_STANDBY: two."),
+        ("compute_flavor", "Size of the amphorae."),
+        ("amp_image_tag", "Image of the amphorae."),
+        ("sriov_vip", "The VIP is attached directly."),
+        ("allow_member_sriov", "Members may be attached directly."),
+    ),
+    zone_keys=(
+        ("compute_zone", "Zone of the amphorae."),
+        ("volume_zone", "Zone of their volumes."),
+        ("management_network", "Network of their agents."),
+        ("valid_vip_networks", "Networks that VIPs may be on."),
+    ),
+)
+
+
+@dataclass
+class World:
+    """What the noop drivers have made, and how the world shall misbehave."""
+
+    machines: set[str] = field(default_factory=set)
+    vips: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    trees: dict[str, Tree] = field(default_factory=dict)
+    stamps: dict[str, Stamp] = field(default_factory=dict)
+    calls: int = 0
+    delay_s: float = 0.0
+    mishap: Callable[[int, str], None] = lambda _call, _name: None
+    """Called before act number n named so; may raise or sleep."""
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @contextmanager
+    def act(self, name: str) -> Iterator[None]:
+        with self.lock:
+            self.calls += 1
+            number = self.calls
+        if self.delay_s:
+            time.sleep(min(self.delay_s, BUILD_SECONDS_MAX))
+        self.mishap(number, name)
+        with self.lock:
+            yield
+
+    def forget(self) -> None:
+        """The world is as new."""
+        self.machines.clear()
+        self.vips.clear()
+        self.trees.clear()
+        self.stamps.clear()
+        self.calls = 0
+        self.delay_s = 0.0
+        self.mishap = lambda _call, _name: None
+
+
+WORLD = World()
+
+
+class NoopAmphoraDriver(AmphoraLoadBalancerDriver):
+    """Records which tree each amphora has."""
+
+    capabilities = EVERYTHING
+
+    def update_load_balancer(self, amphora: Placed, tree: Tree, stamp: Stamp) -> None:
+        with WORLD.act("update"):
+            WORLD.trees[amphora.id] = tree
+            WORLD.stamps[amphora.id] = stamp
+
+    def delete_load_balancer(self, amphora: Placed, tree: Tree, stamp: Stamp) -> None:
+        with WORLD.act("delete"):
+            WORLD.trees.pop(amphora.id, None)
+
+    def get_info(self, amphora: Placed) -> Mapping[str, Any]:
+        with WORLD.act("info"):
+            return {"amphora_id": amphora.id, "configured": amphora.id in WORLD.trees}
+
+    def get_diagnostics(self, amphora: Placed) -> Mapping[str, Any]:
+        return self.get_info(amphora)
+
+
+class NoopComputeDriver:
+    """Records which machines there are."""
+
+    def build(self, amphora: Placed) -> Built:
+        with WORLD.act("build"):
+            WORLD.machines.add(amphora.id)
+            return Built("ready", "127.0.0.1")
+
+    def delete(self, amphora: Placed) -> None:
+        with WORLD.act("destroy"):
+            WORLD.machines.discard(amphora.id)
+
+
+class NoopNetworkDriver:
+    """Records which VIPs each amphora has, and knows every subnet, network and port."""
+
+    takes_any_reference = True
+
+    def ensure_vips(self, amphora: Placed, vips: Sequence[Vip]) -> None:
+        with WORLD.act("plug"):
+            WORLD.vips[amphora.id] = tuple(vip.ip_address for vip in vips)
+
+    def remove_vips(self, amphora: Placed, vips: Sequence[Vip]) -> None:
+        with WORLD.act("unplug"):
+            WORLD.vips.pop(amphora.id, None)

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The backend of a pool: how it is shared out, how its members are checked, and its servers."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from operator import attrgetter
+
+from caryatid.model.healthmonitor import HealthMonitor
+from caryatid.model.listener import Listener
+from caryatid.model.member import Member
+from caryatid.model.pool import Algorithm, Pool
+from caryatid.model.tree import PoolNode
+from caryatid.plan import quote
+
+from .frontend import MODES
+from .l7 import backend_name
+from .sheet import Server, Sheet, Unrenderable
+
+BALANCE: dict[Algorithm, tuple[str, ...]] = {
+    "ROUND_ROBIN": ("balance roundrobin",),
+    "LEAST_CONNECTIONS": ("balance leastconn",),
+    "SOURCE_IP": ("balance source", "hash-type consistent"),  # else servers cannot come and go at run time
+}
+POOLS = {"HTTP": "", "HTTPS": "", "TCP": "", "PROXY": "send-proxy", "PROXYV2": "send-proxy-v2"}
+"""Protocol of a pool → what a server is told first."""
+CHECKS = {
+    "HTTP": "check",
+    "HTTPS": "check check-ssl verify none",
+    "TCP": "check",
+    "TLS-HELLO": "check check-ssl verify none",
+}
+HEADERS = {
+    "X-Forwarded-For": "option forwardfor",
+    "X-Forwarded-Port": "http-request set-header X-Forwarded-Port %[dst_port]",
+    "X-Forwarded-Proto": "http-request set-header X-Forwarded-Proto http",
+    "X-Forwarded-IP": "http-request set-header X-Forwarded-IP %[src]",
+    "X-Client-IP": "http-request set-header X-Client-IP %[src]",
+    "X-Real-IP": "http-request set-header X-Real-IP %[src]",
+}
+AGE = attrgetter("created_at", "id")
+SERVER_ID_MASK = 0x7FFF_FFFF
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Towards members, in milliseconds."""
+
+    connect_ms: int
+    data_ms: int
+
+
+def write(sheet: Sheet, listener: Listener, node: PoolNode, timeouts: Timeouts, stick_table_entries: int) -> None:
+    pool, mode = node.pool, MODES[listener.protocol]
+    _refuse(pool)
+    monitor = node.healthmonitor if node.healthmonitor and node.healthmonitor.admin_state_up else None
+    sheet.about("pool", pool.id)
+    name = backend_name(node, listener)
+    sheet.section(f"backend {name}", [
+        f"mode {mode}",
+        *BALANCE[pool.lb_algorithm],
+        *(["http-reuse safe"] if mode == "http" else []),
+        *_persistence(pool, mode, stick_table_entries),
+        *_headers(listener),
+        "option allbackups",
+        f"timeout connect {timeouts.connect_ms:d}ms",
+        f"timeout server {timeouts.data_ms:d}ms",
+    ])
+    if monitor:
+        sheet.about("healthmonitor", monitor.id)
+        sheet.add(_check(monitor))
+    _servers(sheet, name, node, monitor, cookies=mode == "http" and _persists_by(pool, "HTTP_COOKIE"))
+
+
+def _refuse(pool: Pool) -> None:
+    if pool.protocol not in POOLS:
+        raise Unrenderable("pool", pool.id, f"protocol {pool.protocol} is not carried out by this driver")
+    if pool.lb_algorithm not in BALANCE:
+        raise Unrenderable("pool", pool.id, f"algorithm {pool.lb_algorithm} is not carried out by this driver")
+    if pool.tls_enabled:
+        raise Unrenderable("pool", pool.id, "TLS towards members is not carried out by this driver")
+
+
+def _persists_by(pool: Pool, kind: str) -> bool:
+    return pool.session_persistence is not None and pool.session_persistence.type == kind
+
+
+def _persistence(pool: Pool, mode: str, entries: int) -> Iterator[str]:
+    """Where HTTP is not spoken there are no cookies to go by, and nothing is written."""
+    wanted = pool.session_persistence
+    if wanted is None:
+        return
+    if wanted.type == "SOURCE_IP":
+        yield f"stick-table type ipv6 size {entries:d}"
+        yield "stick on src"
+    elif mode == "http" and wanted.type == "HTTP_COOKIE":
+        yield "cookie SRV insert indirect nocache"
+    elif mode == "http":
+        cookie = wanted.cookie_name or ""
+        yield f"stick-table type string len 64 size {entries:d}"
+        yield f"stick store-response {quote.fetch('res.cook', cookie)}"
+        yield f"stick match {quote.fetch('req.cook', cookie)}"
+
+
+def _headers(listener: Listener) -> Iterator[str]:
+    if listener.protocol == "HTTP":
+        for header, line in HEADERS.items():
+            if listener.insert_headers.get(header, "").lower() == "true":
+                yield line
+
+
+def _check(monitor: HealthMonitor) -> Iterator[str]:
+    if monitor.type not in CHECKS:
+        raise Unrenderable("healthmonitor", monitor.id, f"type {monitor.type} is not carried out by this driver")
+    yield f"timeout check {max(monitor.timeout, 1):d}s"
+    if monitor.type in ("HTTP", "HTTPS"):
+        what = f"meth {quote.word(monitor.http_method or 'GET')} uri {quote.word(monitor.url_path or '/')}"
+        request = f"{what} ver HTTP/{monitor.http_version or 1.0:.1f}"
+        domain = f" hdr Host {quote.log_format(monitor.domain_name)}" if monitor.domain_name else ""
+        yield "option httpchk"
+        yield f"http-check send {request}{domain}"
+        yield f"http-check expect status {quote.word(_codes(monitor.expected_codes or '200'))}"
+
+
+def _codes(text: str) -> str:
+    return ",".join(part.strip() for part in text.split(","))
+
+
+def _servers(sheet: Sheet, backend: str, node: PoolNode, monitor: HealthMonitor | None, *, cookies: bool) -> None:
+    """The members, oldest first: what comes later does not move those before it."""
+    members = sorted(node.members, key=AGE)
+    common = _common(monitor)
+    ids = _server_ids(members) if node.pool.lb_algorithm == "SOURCE_IP" else None
+    said = [_options(node.pool, common, checked_elsewhere=elsewhere) for elsewhere in (False, True)]
+    for member in members:
+        sheet.current = "member", member.id
+        elsewhere = monitor is not None and bool(member.monitor_address or member.monitor_port)
+        options = [said[elsewhere]] if said[elsewhere] else []
+        if elsewhere and member.monitor_address:
+            options.append(f"addr {quote.host(member.monitor_address)}")
+        if elsewhere and member.monitor_port:
+            options.append(f"port {member.monitor_port:d}")
+        if ids:
+            options.append(f"id {ids[member.id]:d}")
+        if cookies:
+            options.append(f"cookie {quote.name(member.id)}")
+        if member.backup:
+            options.append("backup")
+        sheet.server(
+            Server(
+                backend,
+                member.id,
+                member.address,
+                member.protocol_port,
+                member.weight,
+                member.admin_state_up,
+                options[0] if len(options) == 1 else " ".join(options),
+            ),
+            pinned=cookies,
+        )
+
+
+def _common(monitor: HealthMonitor | None) -> str:
+    if monitor is None:
+        return ""
+    name = f" check-sni {quote.word(monitor.domain_name)}" if monitor.type == "HTTPS" and monitor.domain_name else ""
+    rhythm = f"inter {max(monitor.delay, 1):d}s fall {monitor.max_retries_down:d} rise {monitor.max_retries:d}"
+    return f"{CHECKS[monitor.type]}{name} {rhythm}"
+
+
+def _options(pool: Pool, checks: str, *, checked_elsewhere: bool) -> str:
+    """What all members say; a check at another address or port does not speak the PROXY protocol."""
+    proxy = POOLS[pool.protocol]
+    speaks = "check-send-proxy" if proxy and checks and not checked_elsewhere else ""
+    return " ".join(part for part in (checks, proxy, speaks) if part)
+
+
+def _server_ids(members: list[Member]) -> dict[str, int]:
+    """Consistent hashing goes by server id: one made from the member's own, so that clients keep their member."""
+    ids: dict[str, int] = {}
+    taken: set[int] = set()
+    for member in members:
+        key = int(member.id[:8], 16) & SERVER_ID_MASK or 1
+        while key in taken:
+            key = key % SERVER_ID_MASK + 1
+        taken.add(key)
+        ids[member.id] = key
+    return ids

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every service's process does alike: tell that it is ready, end with its parent, stop when told."""
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+
+READY_FD = "CARYATID_READY_FD"
+PARENT = "CARYATID_PARENT"
+PR_SET_PDEATHSIG = 1
+
+
+def follow_parent() -> None:
+    """This process gets SIGTERM when the `caryatid up` that started it is no more; no effect without one."""
+    parent = os.environ.get(PARENT)
+    if not parent:
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(parent):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def ready() -> None:
+    """Whoever started this process is told that it does its work now."""
+    descriptor = os.environ.pop(READY_FD, "")
+    if descriptor:
+        with contextlib.suppress(OSError):
+            os.write(int(descriptor), b"1")
+            os.close(int(descriptor))
+
+
+async def stopped() -> signal.Signals:
+    """The signal that ends this process: SIGINT (with the data plane) or SIGTERM (without)."""
+    loop = asyncio.get_running_loop()
+    told: asyncio.Future[signal.Signals] = loop.create_future()
+
+    def tell(number: signal.Signals) -> None:
+        if not told.done():
+            told.set_result(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, tell, number)
+    return await told
+
+
+def split(address: str) -> tuple[str, int]:
+    """Host and port of `host:port`; the host of an IPv6 address without its brackets."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)

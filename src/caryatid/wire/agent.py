@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent's API: its bodies, and the controller's client for it.
+
+Version 1, under `/1`, over mutual TLS. Both sides ignore members they do not know, so that N and N-1 work together.
+"""
+
+import ssl
+from typing import Any, Literal, NamedTuple
+
+import httpx2
+from pydantic import BaseModel, ConfigDict, Field
+
+from caryatid.errors import CaryatidError
+
+VERSION = 1
+How = Literal["unchanged", "runtime", "reloaded", "started", "stopped"]
+DIRECTORY_TOKEN = "@DIR@"
+RUN_TOKEN = "@RUN@"
+CONNECT_TIMEOUT_S = 2.0
+READ_TIMEOUT_S = 20.0
+
+ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+AmphoraId = Field(pattern=ID_PATTERN)
+
+
+class Body(BaseModel):
+    """Something that crosses. What a newer peer adds is ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Server(NamedTuple):
+    """One `server` line as data, so that the agent can apply a difference without a reload."""
+
+    backend: str
+    """Name of the proxy: `<pool id>:<listener id>`."""
+    name: str
+    """The member's id."""
+    address: str
+    port: int
+    weight: int
+    """0 to 256; 0 takes no new sessions."""
+    enabled: bool
+    options: str
+    """The static part of the line (`check`, `backup`, `send-proxy`…), as `add server` takes it."""
+
+
+class Configuration(Body):
+    """All that one amphora shall be.
+
+    `text` is HAProxy's configuration. `@DIR@` stands for the amphora's directory, `@RUN@` for the one of its sockets,
+    `@MAXCONN:N@` for N or what the host's limit of open files allows, if less. A line `# <kind> <id>` precedes the lines
+    of each object. `base_hash` covers everything but `servers`. `(fence, generation)` never falls.
+    """
+
+    amphora_id: str = AmphoraId
+    loadbalancer_id: str = AmphoraId
+    generation: int = Field(ge=0)
+    fence: int = Field(ge=0)
+    text: str
+    servers: list[Server]
+    hash: str = Field(min_length=1, max_length=128)
+    base_hash: str = Field(min_length=1, max_length=128)
+
+
+class Applied(Body):
+    """The configuration is in effect, and how it came to be."""
+
+    hash: str
+    how: How
+
+
+class Refusal(Body):
+    """HAProxy does not take the configuration; the last good one stays. `culprits` are ids of the objects at fault."""
+
+    reason: str
+    culprits: list[str] = []
+
+
+class Stale(Body):
+    """A newer (fence, generation) was seen before."""
+
+    reason: str
+
+
+class AmphoraState(Body):
+    """One amphora as its agent knows it.
+
+    `running` says that it does what its configuration asks for: a process lives, or no listener needs one.
+    """
+
+    amphora_id: str
+    loadbalancer_id: str
+    hash: str
+    base_hash: str
+    generation: int
+    fence: int
+    running: bool
+    pid: int | None = None
+    """The HAProxy master."""
+    started_at: float | None = None
+    """Seconds since the epoch."""
+
+
+class AmphoraDetails(AmphoraState):
+    """One amphora, and its processes."""
+
+    reloads: int = 0
+    workers: list[int] = []
+    restarts: int = 0
+    """Unexpected deaths of its HAProxy that this agent has seen."""
+
+
+class Diagnostics(Body):
+    """What an operator asks for when an amphora misbehaves."""
+
+    info: dict[str, str] = {}
+    """`show info`."""
+    proxies: list[dict[str, Any]] = []
+    """A summary of `show stat`: name, kind, status, sessions."""
+    check: str = ""
+    """What `haproxy -c` says of the stored configuration; empty if nothing."""
+    output: str = ""
+    """The last lines that HAProxy wrote."""
+
+
+class AgentInfo(Body):
+    """The agent and its host."""
+
+    version: int
+    host_id: str
+    agent_version: str
+    haproxy_version: str
+    bindable_from: int
+    boot_id: int
+    """Milliseconds since the epoch when this agent started; never falls."""
+    amphorae: int
+
+
+class AgentError(CaryatidError):
+    """The agent did not do what was asked."""
+
+
+class AgentUnreachable(AgentError):
+    """No connection, or it broke. Whether the request had an effect is unknown."""
+
+
+class AgentTimeout(AgentError):
+    """No answer in time. Whether the request had an effect is unknown."""
+
+
+class AgentUnauthorized(AgentError):
+    """The agent does not accept this certificate, or we do not accept its."""
+
+
+class AgentStale(AgentError):
+    """A newer (fence, generation) was there before: whoever asked must stop."""
+
+
+class AgentRefused(AgentError):
+    """HAProxy refused the configuration; the last good one stays in effect."""
+
+    def __init__(self, reason: str, culprits: tuple[str, ...]) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.culprits = culprits
+
+
+class AgentClient:
+    """Talks to the agent of one host. Threads may share it; connections are kept alive.
+
+    The agent's certificate must name `host_id`. Every method raises an `AgentError`.
+    """
+
+    def __init__(self, url: str, host_id: str, context: ssl.SSLContext, read_timeout_s: float = READ_TIMEOUT_S) -> None:
+        self._timeout = httpx2.Timeout(read_timeout_s, connect=CONNECT_TIMEOUT_S)
+        self._http = httpx2.Client(
+            base_url=f"{url.rstrip('/')}/{VERSION}",
+            verify=context,
+            timeout=self._timeout,
+            trust_env=False,
+            limits=httpx2.Limits(max_connections=16, max_keepalive_connections=8, keepalive_expiry=60),
+        )
+        self._extensions = {"sni_hostname": host_id}
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._http.close()
+
+    def info(self) -> AgentInfo:
+        """The agent and its host."""
+        return AgentInfo.model_validate_json(self._call("GET", "").content)
+
+    def put_configuration(self, configuration: Configuration, timeout_s: float | None = None) -> Applied:
+        """Afterwards the amphora runs exactly this. May be repeated."""
+        path = f"/amphorae/{configuration.amphora_id}/configuration"
+        content = configuration.__pydantic_serializer__.to_json(configuration)
+        return Applied.model_validate_json(self._call("PUT", path, content=content, timeout_s=timeout_s).content)
+
+    def delete_amphora(self, amphora_id: str, generation: int, fence: int, timeout_s: float | None = None) -> None:
+        """Afterwards nothing of the amphora is left on the host. May be repeated, also if it never was there."""
+        params = {"generation": generation, "fence": fence}
+        self._call("DELETE", f"/amphorae/{amphora_id}", params=params, timeout_s=timeout_s)
+
+    def amphorae(self) -> list[AmphoraState]:
+        """All amphorae of the host."""
+        return [AmphoraState.model_validate(one) for one in self._call("GET", "/amphorae").json()]
+
+    def amphora(self, amphora_id: str) -> AmphoraDetails | None:
+        """One amphora; None if the host does not have it."""
+        answer = self._call("GET", f"/amphorae/{amphora_id}", absent_ok=True)
+        return None if answer.status_code == 404 else AmphoraDetails.model_validate_json(answer.content)
+
+    def diagnostics(self, amphora_id: str) -> Diagnostics | None:
+        """What HAProxy says about itself; None if the host does not have this amphora."""
+        answer = self._call("GET", f"/amphorae/{amphora_id}/diagnostics", absent_ok=True)
+        return None if answer.status_code == 404 else Diagnostics.model_validate_json(answer.content)
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        content: bytes | None = None,
+        params: dict[str, int] | None = None,
+        timeout_s: float | None = None,
+        absent_ok: bool = False,
+    ) -> httpx2.Response:
+        timeout = self._timeout if timeout_s is None else httpx2.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
+        request = self._http.build_request(
+            method,
+            path,
+            content=content,
+            params=params,
+            timeout=timeout,
+            headers={"Content-Type": "application/json"} if content else None,
+            extensions={**self._extensions, "timeout": timeout.as_dict()},
+        )
+        answer = self._send_twice(request)
+        if answer.is_success or (absent_ok and answer.status_code == 404):
+            return answer
+        raise _error(answer)
+
+    def _send_twice(self, request: httpx2.Request) -> httpx2.Response:
+        """A kept connection may have died unnoticed; all our requests may be repeated, so one more try is safe."""
+        try:
+            return self._http.send(request)
+        except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError):
+            pass
+        except (httpx2.TransportError, OSError) as error:
+            raise _transport_error(error) from error
+        try:
+            return self._http.send(request)
+        except (httpx2.TransportError, OSError) as error:
+            raise _transport_error(error) from error
+
+
+def _transport_error(error: Exception) -> AgentError:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return AgentUnauthorized(f"The agent's certificate is not accepted: {cause.verify_message}.")
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, httpx2.ConnectTimeout):
+        return AgentUnreachable("The agent does not take connections.")
+    if isinstance(error, httpx2.TimeoutException):
+        return AgentTimeout("The agent did not answer in time.")
+    return AgentUnreachable(f"The agent cannot be reached: {error}.")
+
+
+def _error(answer: httpx2.Response) -> AgentError:
+    if answer.status_code in (401, 403):
+        return AgentUnauthorized("The agent does not accept this certificate.")
+    try:
+        refusal = Refusal.model_validate_json(answer.content)
+    except ValueError:
+        return AgentError(f"The agent answered {answer.status_code}.")
+    if answer.status_code == 412:
+        return AgentStale(refusal.reason)
+    if answer.status_code == 422:
+        return AgentRefused(refusal.reason, tuple(refusal.culprits))
+    return AgentError(f"The agent answered {answer.status_code}: {refusal.reason}")

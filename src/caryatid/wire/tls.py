@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mutual TLS between our processes: contexts that trust our own authority only, and who the peer is.
+
+Certificates are replaced without a restart: load the new ones into the same context; later handshakes use them.
+"""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import uvicorn
+from typing_extensions import override
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+BACKLOG = 512
+KEEP_ALIVE_S = 75
+SHUTDOWN_S = 3
+
+
+class Peer(NamedTuple):
+    """Whom a verified certificate names: organisation and common name of its subject."""
+
+    role: str
+    """`host`, `controller` or `checker:<region>`."""
+    id: str
+
+
+def server_context(certificate: Path, key: Path, authority_pem: str, *, strangers: bool = False) -> ssl.SSLContext:
+    """For a server. Clients must show a certificate of our authority; with `strangers` they may also show none."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _harden(context, authority_pem)
+    context.verify_mode = ssl.CERT_OPTIONAL if strangers else ssl.CERT_REQUIRED
+    context.num_tickets = 0
+    context.load_cert_chain(certificate, key)
+    return context
+
+
+def client_context(authority_pem: str, certificate: Path | None = None, key: Path | None = None) -> ssl.SSLContext:
+    """For a client. The server's certificate must be of our authority and name whom the client asks for."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _harden(context, authority_pem)
+    if certificate is not None:
+        context.load_cert_chain(certificate, key)
+    return context
+
+
+def _harden(context: ssl.SSLContext, authority_pem: str) -> None:
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    context.load_verify_locations(cadata=authority_pem)
+
+
+def peer_of(certificate: dict[str, Any] | None) -> Peer | None:
+    """Read `SSLObject.getpeercert()`. None without a certificate, or if its subject is not exactly one role and one id."""
+    if not certificate:
+        return None
+    found: dict[str, list[str]] = {"organizationName": [], "commonName": []}
+    for relative in certificate.get("subject", ()):
+        for name, value in relative:
+            found.setdefault(name, []).append(value)
+    roles, ids = found["organizationName"], found["commonName"]
+    return Peer(roles[0], ids[0]) if len(roles) == len(ids) == 1 else None
+
+
+class PeerProtocol(HttpToolsProtocol):
+    """Puts the peer into the state of each request's scope (`scope["state"]["peer"]`: Peer or None)."""
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        secured = transport.get_extra_info("ssl_object")
+        peer = peer_of(secured.getpeercert()) if secured is not None else None
+        self.app_state = {**self.app_state, "peer": peer}
+        super().connection_made(cast(asyncio.Transport, transport))
+
+
+class Server(uvicorn.Server):
+    """A server inside a process that has its own way with signals."""
+
+    @override
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+def server(app: Any, context: ssl.SSLContext) -> Server:
+    """An HTTPS server for one of our internal APIs: `await server.serve(sockets=[…])`; ends when `should_exit` is set."""
+    config = uvicorn.Config(
+        app,
+        http=PeerProtocol,
+        ws="none",
+        loop="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+        ssl_context_factory=lambda _config, _default: context,
+    )
+    return Server(config)
+
+
+def listening_socket(address: str, port: int) -> socket.socket:
+    """A TCP socket that listens; port 0 chooses one. Raises OSError."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address, port))
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
