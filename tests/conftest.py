@@ -1,20 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests share: the option that rewrites golden files, and trees grown from short documents."""
+"""What tests share: the option that rewrites golden files, trees grown from short documents, and real databases.
 
-from collections.abc import Callable, Mapping
+The databases are SQLite, and a PostgreSQL of the session's own; its absence is a failure.
+"""
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID, uuid4, uuid5
 
+import psycopg
 import pytest
 
 from caryatid.model import HEALTHMONITOR, L7POLICY, L7RULE, LISTENER, LOADBALANCER, MEMBER, POOL
 from caryatid.model.kind import Kind
 from caryatid.model.tree import Rows, Tree, link
+from caryatid.store import migrate
+from caryatid.store.database import Database
 
 SEED = UUID("5f6f1f3c-0d5b-4b0e-9a54-2f4b5c1d7e90")
 PROJECT = "3d1e5a0c9b7f4f6e8a2c4d6e8f0a1b2c"
 SUBNET = str(uuid5(SEED, "subnet"))
 Document = Mapping[str, Any]
+DATABASES = ("sqlite", "postgresql")
+START_S = 30
+FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "shared_buffers=32MB", "max_connections=200")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -91,3 +108,93 @@ def grow() -> Callable[[Document], Tree]:
 def id_of() -> Callable[..., str]:
     """The id that `grow` gives: `id_of("member", "pool's name", 0)`."""
     return key
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """URL of a PostgreSQL server without the name of a database; `template` in it is migrated."""
+    with tempfile.TemporaryDirectory(prefix="cp", dir="/tmp") as folder:
+        as_user = _as_user(Path(folder))
+        data = Path(folder) / "data"
+        arguments = ["-D", data, "--username=postgres", "--auth=trust", "--no-sync", "--locale=C", "--encoding=UTF8"]
+        _run([*as_user, _binary("initdb"), *arguments])
+        settings = (*FAST, "listen_addresses=", f"unix_socket_directories={folder}")
+        options = [option for setting in settings for option in ("-c", setting)]
+        with (Path(folder) / "log").open("wb") as log:
+            server = subprocess.Popen([*as_user, _binary("postgres"), "-D", data, *options], stdout=log, stderr=log)
+        try:
+            _wait(Path(folder), server)
+            url = f"postgresql://postgres@/{{}}?host={folder}"
+            _create(folder, "template", "template0")
+            migrate.upgrade(url.format("template"))
+            yield url
+        finally:
+            server.terminate()
+            server.wait(START_S)
+
+
+@pytest.fixture(scope="session")
+def sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file, to be copied."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    migrate.upgrade(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(params=DATABASES)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of a migrated database of the test's own, of each sort."""
+    if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("sqlite"), tmp_path / "caryatid.db")
+        return f"sqlite:///{tmp_path}/caryatid.db"
+    url: str = request.getfixturevalue("postgresql")
+    return url.format(new_database(url))
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    opened = Database(database_url)
+    yield opened
+    opened.close()
+
+
+def new_database(url: str, template: str = "template") -> str:
+    """A database of its own on the server; its name."""
+    name = f"t{uuid4().hex[:12]}"
+    _create(url.partition("?host=")[2], name, template)
+    return name
+
+
+def _create(folder: str, name: str, template: str) -> None:
+    with psycopg.connect(f"host={folder} user=postgres dbname=postgres", autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY')
+
+
+def _binary(name: str) -> str:
+    found = shutil.which(name) or next((str(p) for p in sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))), None)
+    assert found, f"PostgreSQL is not installed: no {name}"
+    return str(Path(found).resolve())
+
+
+def _as_user(folder: Path) -> list[str]:
+    """How to run as somebody else, where we are root: PostgreSQL refuses to."""
+    if os.getuid() != 0:
+        return []
+    nobody = pwd.getpwnam("nobody")
+    os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+    return ["setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
+
+
+def _run(command: list[object]) -> None:
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=START_S * 2)
+    assert done.returncode == 0, done.stderr
+
+
+def _wait(folder: Path, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline and server.poll() is None:
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(f"{folder}/.s.PGSQL.5432") == 0:
+                return
+        time.sleep(0.05)
+    pytest.fail(f"PostgreSQL does not start: {(folder / 'log').read_text(errors='replace')}")

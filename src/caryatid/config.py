@@ -3,7 +3,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -22,7 +22,9 @@ def _state_dir() -> Path:
 class Settings(BaseSettings):
     """What an operator may decide."""
 
-    model_config = SettingsConfigDict(env_prefix="CARYATID_", extra="forbid", use_attribute_docstrings=True, frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="CARYATID_", extra="forbid", use_attribute_docstrings=True, frozen=True
+    )
 
     state_dir: Path = Field(default_factory=_state_dir)
     """Where the embedded database, keys and amphorae are kept."""
@@ -112,11 +114,16 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **sources: Any
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  pydantic's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  pydantic's signature
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         file = os.environ.get(CONFIG_VARIABLE)
         toml = (TomlConfigSettingsSource(settings_cls, file),) if file else ()
-        return (init_settings, sources["env_settings"], *toml)
+        return (init_settings, env_settings, *toml)
 
     @property
     def database_url(self) -> str:
@@ -125,8 +132,8 @@ class Settings(BaseSettings):
     @property
     def quotas(self) -> dict[str, int]:
         """Limits of a project whose quota says nothing, by kind."""
-        prefix = "quota_"
-        return {name.removeprefix(prefix): getattr(self, name) for name in type(self).model_fields if name.startswith(prefix)}
+        names = (name for name in type(self).model_fields if name.startswith("quota_"))
+        return {name.removeprefix("quota_"): getattr(self, name) for name in names}
 
     @property
     def listener_defaults(self) -> dict[str, int]:

@@ -4,10 +4,10 @@
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import os
 import shutil
 import signal
-import subprocess
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from caryatid.agent.host import Agent
-from caryatid.agent.process import table
+from caryatid.agent.process import Seen, table
 from caryatid.agent.settings import AgentSettings
 from caryatid.wire.agent import Configuration, Server
 
@@ -65,6 +65,7 @@ class Plan:
             "    nbthread 1",
             "defaults",
             "    mode http",
+            "    log global",
             "    load-server-state-from-file global",
             "    option redispatch",
             "    option idle-close-on-response",
@@ -78,6 +79,7 @@ class Plan:
                 f"# listener {self.listener}",
                 f"frontend {self.listener}",
                 f"    bind {self.address}:{PORT}",
+                "    no log",
                 *([f"    {self.extra}"] if self.extra else []),
                 f"    default_backend {self.backend}",
                 f"# pool {self.pool}",
@@ -103,100 +105,104 @@ class Plan:
         )
 
 
-_addresses = iter(range(1, 1 << 14))
-
-
-@pytest.fixture
-def plan() -> Plan:
-    """A plan with a VIP of its own, so that tests in parallel do not meet."""
-    number = next(_addresses)
-    return Plan(address=f"127.77.{os.getpid() % 251}.{number % 250 + 1}")
-
-
-@pytest.fixture
-def settings() -> Iterator[AgentSettings]:
-    """Directories with short paths; whatever HAProxy still runs below them afterwards is ended."""
-    base = Path(tempfile.mkdtemp(prefix="cy", dir="/tmp"))  # noqa: S108
-    yield AgentSettings(state_dir=base / "s", run_dir=base / "r")
-    for seen in table():
-        if any(argument.startswith(f"{base}/") for argument in seen.command):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(seen.pid, signal.SIGKILL)
-    shutil.rmtree(base, ignore_errors=True)
-
-
-@pytest.fixture
-def run(settings: AgentSettings) -> Callable[[Callable[[Agent], Awaitable[None]]], None]:
-    """Run a coroutine with an agent that is open; the HAProxies outlive it."""
-
-    def go(scenario: Callable[[Agent], Awaitable[None]]) -> None:
-        async def whole() -> None:
-            agent = Agent(settings, "host")
-            await agent.open()
-            try:
-                async with asyncio.timeout(30):
-                    await scenario(agent)
-            finally:
-                agent.close()
-
-        asyncio.run(whole())
-
-    return go
+_numbers = itertools.count()
 
 
 @contextlib.asynccontextmanager
-async def member(name: str, *, delay_s: float = 0) -> AsyncIterator[int]:
-    """A web server that answers with its name; yields its port."""
+async def _member(name: str, *, delay_s: float = 0) -> AsyncIterator[int]:
+    connections: set[asyncio.StreamWriter] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
+        connections.add(writer)
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while await reader.readuntil(b"\r\n\r\n"):
                 await asyncio.sleep(delay_s)
                 writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(name)}\r\n\r\n{name}".encode())
                 await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
+        connections.discard(writer)
+        writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        for writer in list(connections):
+            writer.close()
+        async with asyncio.timeout(5):
+            while connections:
+                await asyncio.sleep(0)
 
 
-async def get(plan: Plan) -> tuple[int, str]:
-    """One request through the VIP on a new connection: status and body; 0 if there was no answer."""
-    try:
-        async with asyncio.timeout(3):
-            reader, writer = await asyncio.open_connection(plan.address, PORT)
-            try:
-                writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-                answer = await reader.read()
-            finally:
-                writer.close()
-    except (OSError, TimeoutError):
-        return 0, ""
-    head, _, body = answer.partition(b"\r\n\r\n")
-    return (int(head.split()[1]), body.decode()) if head else (0, "")
+class World:
+    """One host: its agents one after the other, its amphorae, and clients of them."""
+
+    port = PORT
+
+    def __init__(self, settings: AgentSettings) -> None:
+        self.settings = settings
+
+    member = staticmethod(_member)
+    """A web server that answers with its name; yields its port."""
+
+    def plan(self, **attributes: object) -> Plan:
+        """A plan with a VIP of its own, so that tests in parallel do not meet."""
+        address = f"127.77.{os.getpid() % 251}.{next(_numbers) % 250 + 1}"
+        return Plan(**{"address": address, **attributes})
+
+    def run(self, *scenarios: Callable[[Agent], Awaitable[None]]) -> None:
+        """Run each scenario with an agent of its own, one after the other; the HAProxies outlive each agent."""
+
+        async def whole() -> None:
+            for scenario in scenarios:
+                agent = Agent(self.settings, "host")
+                await agent.open()
+                try:
+                    async with asyncio.timeout(30):
+                        await scenario(agent)
+                finally:
+                    agent.close()
+
+        asyncio.run(whole())
+
+    def processes(self, plan: Plan) -> list[Seen]:
+        """Living HAProxies of an amphora."""
+        path = str(self.settings.amphorae_dir / plan.amphora_id / "haproxy.cfg")
+        return [seen for seen in table() if path in seen.command]
+
+    async def get(self, plan: Plan) -> tuple[int, str]:
+        """One request through the VIP on a new connection: status and body; 0 if there was no answer."""
+        try:
+            async with asyncio.timeout(3):
+                reader, writer = await asyncio.open_connection(plan.address, PORT)
+                try:
+                    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                    answer = await reader.read()
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError):
+            return 0, ""
+        head, _, body = answer.partition(b"\r\n\r\n")
+        return (int(head.split()[1]), body.decode()) if head else (0, "")
+
+    async def who_answers(self, plan: Plan, requests: int = 6) -> set[str]:
+        """The bodies of some requests."""
+        return {body for _, body in [await self.get(plan) for _ in range(requests)]}
+
+    async def eventually(self, condition: Callable[[], Awaitable[object]], deadline_s: float = 5) -> None:
+        """Wait until it holds, or fail."""
+        async with asyncio.timeout(deadline_s):
+            while not await condition():
+                await asyncio.sleep(0.01)
 
 
-async def seen(plan: Plan, requests: int = 6) -> set[str]:
-    """Who answers."""
-    return {body for _, body in [await get(plan) for _ in range(requests)]}
-
-
-async def eventually(condition: Callable[[], Awaitable[bool]], deadline_s: float = 5) -> None:
-    """Wait until it holds, or fail."""
-    async with asyncio.timeout(deadline_s):
-        while not await condition():
-            await asyncio.sleep(0.01)
-
-
-def haproxy() -> str:
-    return shutil.which("haproxy", path="/usr/local/sbin:/usr/sbin:/sbin:/usr/bin") or "haproxy"
-
-
-def version() -> str:
-    return subprocess.run([haproxy(), "-v"], check=True, capture_output=True, text=True).stdout
+@pytest.fixture
+def world() -> Iterator[World]:
+    """Directories with short paths; whatever HAProxy still runs below them afterwards is ended."""
+    base = Path(tempfile.mkdtemp(prefix="cy", dir="/tmp"))
+    yield World(AgentSettings(state_dir=base / "s", run_dir=base / "r"))
+    for seen in table():
+        if any(argument.startswith(f"{base}/") for argument in seen.command):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(seen.pid, signal.SIGKILL)
+    shutil.rmtree(base, ignore_errors=True)

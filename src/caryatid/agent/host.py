@@ -117,7 +117,9 @@ class Agent:
         known = amphora.record if amphora else self._tombstones.get(amphora_id)
         newest = max(amphora.newest, known.order) if amphora and known else known.order if known else (0, 0)
         if (fence, generation) < newest:
-            return Stale(reason=f"Amphora {amphora_id} was asked for generation {newest[1]} with fence {newest[0]} before.")
+            return Stale(
+                reason=f"Amphora {amphora_id} was asked for generation {newest[1]} with fence {newest[0]} before."
+            )
         loadbalancer_id = known.loadbalancer_id if known else ""
         tombstone = Record(amphora_id=amphora_id, loadbalancer_id=loadbalancer_id, generation=generation, fence=fence)
         if amphora:

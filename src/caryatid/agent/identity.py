@@ -29,7 +29,7 @@ from caryatid.wire.conductor import (
     Refreshed,
     enrol,
 )
-from caryatid.wire.tls import client_context, server_context
+from caryatid.wire.tls import client_context, server_context, use_credentials
 
 ENROL_BACKOFF_S = (0.2, 0.4, 0.8, 1.6, 3.2, 5.0)
 RENEWAL_CHECK_S = 3600.0
@@ -79,13 +79,9 @@ class Identity:
     def __init__(self, paths: Paths, enrolment: Enrolment) -> None:
         self._paths = paths
         self.enrolment = enrolment
-        self.server = server_context(paths.credentials, paths.credentials, enrolment.ca_pem)
-        self._client_context()
-
-    def _client_context(self) -> None:
-        self.client: ssl.SSLContext = client_context(
-            self.enrolment.ca_pem, self._paths.credentials, self._paths.credentials
-        )
+        credentials = paths.credentials.read_bytes()
+        self.server: ssl.SSLContext = server_context(enrolment.ca_pem, credentials)
+        self.client: ssl.SSLContext = client_context(enrolment.ca_pem, credentials)
 
     @property
     def host_id(self) -> str:
@@ -126,12 +122,13 @@ class Identity:
             new = await client.renew(self.host_id, request(key))
         finally:
             await client.close()
-        write_atomically(self._paths.credentials, (new.certificate_pem + key).encode(), durable=True)
+        credentials = (new.certificate_pem + key).encode()
+        write_atomically(self._paths.credentials, credentials, durable=True)
         if new.ca_pem.strip() != self.enrolment.ca_pem.strip():
             self._keep(self.enrolment.model_copy(update={"ca_pem": new.ca_pem}))
             self.server.load_verify_locations(cadata=new.ca_pem)
-        self.server.load_cert_chain(self._paths.credentials, self._paths.credentials)
-        self._client_context()
+        use_credentials(self.server, credentials)
+        self.client = client_context(self.enrolment.ca_pem, credentials)
 
     async def keep_renewed(self) -> None:
         """Renew in time, for ever. Run as a task."""

@@ -14,7 +14,7 @@ from caryatid.agent.files import needs_process, server_table, write_atomically
 from caryatid.agent.supervisor import Failure, Supervisor
 from caryatid.wire.agent import Applied, Configuration, How, Refusal, Server, Stale
 
-SWEEP_AFTER_S = (0.2, 1.0, 5.0, 15.0, 60.0)
+SWEEP_AFTER_S = (0.2, 0.2, 1.0, 1.0, 5.0, 15.0, 60.0, 120.0)
 
 log = structlog.get_logger()
 Table = dict[tuple[str, str], Server]
@@ -272,7 +272,9 @@ async def _verified(
 def _same(state: runtime.ServerState, server: Server) -> bool:
     if (state.weight, state.in_use, state.port) != (server.weight, server.enabled, server.port):
         return False
-    return state.address == server.address or ipaddress.ip_address(state.address) == ipaddress.ip_address(server.address)
+    return state.address == server.address or ipaddress.ip_address(state.address) == ipaddress.ip_address(
+        server.address
+    )
 
 
 async def sweep(amphora: Amphora) -> None:
@@ -282,11 +284,13 @@ async def sweep(amphora: Amphora) -> None:
         async with amphora.lock:
             if amphora.process is None or not amphora.leaving:
                 return
-            commands = [f"del server {backend}/{name}" for backend, name in amphora.leaving]
+            commands = [line for key in amphora.leaving for line in runtime.expel(*key)]
             backends = {backend for backend, _ in amphora.leaving}
             try:
                 await runtime.call_all(amphora.files.stats_socket, commands)
-                states = [state for one in backends for state in await runtime.server_states(amphora.files.stats_socket, one)]
+                states = [
+                    state for one in backends for state in await runtime.server_states(amphora.files.stats_socket, one)
+                ]
             except runtime.RuntimeUnavailable:
                 continue
             amphora.leaving &= {(state.backend, state.name) for state in states}

@@ -117,7 +117,9 @@ class Watch:
 class Reporter:
     """Sends the reports of one agent. `open` connects it to the agent's callbacks; `close` ends it."""
 
-    def __init__(self, agent: Agent, key: bytes, targets: list[str], report_interval_s: float, snapshot_interval_s: float) -> None:
+    def __init__(
+        self, agent: Agent, key: bytes, targets: list[str], report_interval_s: float, snapshot_interval_s: float
+    ) -> None:
         self._agent = agent
         self._key = key
         self._interval_s = report_interval_s
@@ -249,7 +251,9 @@ class Reporter:
         if last is None or watch.full or now >= watch.next_full or last.epoch != reading.epoch:
             watch.full = False
             watch.next_full = now + self._snapshot_s
-            message = self._message(watch, reading, full=reading.running, listeners=reading.listeners, pools=reading.pools)
+            message = self._message(
+                watch, reading, full=reading.running, listeners=reading.listeners, pools=reading.pools
+            )
         else:
             listeners, pools = difference(last, reading)
             message = self._message(watch, reading, full=False, listeners=listeners, pools=pools)

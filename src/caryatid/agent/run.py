@@ -5,6 +5,8 @@ import asyncio
 import contextlib
 import random
 import socket
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import structlog
 
@@ -27,8 +29,12 @@ REFRESH_EVERY_S = 600.0
 log = structlog.get_logger()
 
 
-async def run(settings: AgentSettings, stop: asyncio.Event) -> None:
-    """Be this host's agent until `stop` is set; leave the HAProxies running.
+def _nothing() -> None:
+    pass
+
+
+async def run(settings: AgentSettings, stop: asyncio.Event, ready: Callable[[], None] = _nothing) -> None:
+    """Be this host's agent until `stop` is set; leave the HAProxies running. `ready` is called when it can be asked.
 
     Raises CaryatidError if that cannot begin: no identity and no valid token, directories that are not ours.
     """
@@ -40,7 +46,9 @@ async def run(settings: AgentSettings, stop: asyncio.Event) -> None:
         agent = Agent(settings, host.host_id, host.new_boot())
         await agent.open()
         try:
-            await _serve(settings, agent, host, facts, listener, stop)
+            serving = _serve(settings, agent, host, facts, listener)
+            ready()
+            await _until(stop, serving)
         finally:
             agent.close()
     finally:
@@ -48,42 +56,41 @@ async def run(settings: AgentSettings, stop: asyncio.Event) -> None:
 
 
 async def _serve(
-    settings: AgentSettings,
-    agent: Agent,
-    host: Identity,
-    facts: HostFacts,
-    listener: socket.socket,
-    stop: asyncio.Event,
+    settings: AgentSettings, agent: Agent, host: Identity, facts: HostFacts, listener: socket.socket
 ) -> None:
+    """Answer, report and stay known until cancelled."""
     reporter = _reporter(settings, agent, host)
     reporter.open()
     door = server(create_app(agent), host.server)
-    tasks = [
-        asyncio.create_task(door.serve(sockets=[listener])),
+    doing = [
         asyncio.create_task(_keep_known(settings, host, facts, reporter)),
         asyncio.create_task(host.keep_renewed()),
     ]
+    answering = asyncio.create_task(door.serve(sockets=[listener]))
     log.info("agent ready", host=host.host_id, url=facts.agent_url, amphorae=len(agent.amphorae))
     try:
-        await _until(stop, tasks)
-    finally:
-        door.should_exit = True
-        reporter.close()
-        for task in tasks[1:]:
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
-    """Wait for `stop`. If one of the tasks ends before, that is an error worth ending for."""
-    stopping = asyncio.create_task(stop.wait())
-    try:
-        done, _ = await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        for task in done - {stopping}:
+        ended, _ = await asyncio.wait([answering, *doing], return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
             task.result()
     finally:
+        reporter.close()
+        for task in doing:
+            task.cancel()
+        door.should_exit = True
+        await asyncio.gather(answering, *doing, return_exceptions=True)
+
+
+async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Do it until `stop` is set. If it ends before by itself, its error is ours."""
+    stopping = asyncio.create_task(stop.wait())
+    working = asyncio.create_task(work)
+    try:
+        await asyncio.wait([stopping, working], return_when=asyncio.FIRST_COMPLETED)
+    finally:
         stopping.cancel()
+        working.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await working
 
 
 async def stop_data_plane(settings: AgentSettings) -> int:

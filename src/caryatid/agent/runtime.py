@@ -116,6 +116,16 @@ def remove(server: Server) -> str:
     return f"del server {server.backend}/{server.name}"
 
 
+def expel(backend: str, name: str) -> list[str]:
+    """Commands that remove a server in maintenance unless it has requests under way.
+
+    Only entering maintenance closes idle connections, so it leaves and enters it once more; these connections are gone
+    when the commands are sent for the second time.
+    """
+    server = f"{backend}/{name}"
+    return [f"set server {server} state drain", f"set server {server} state maint", f"del server {server}"]
+
+
 @dataclass(frozen=True, slots=True)
 class ServerState:
     """A line of `show servers state`."""

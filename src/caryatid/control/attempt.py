@@ -2,41 +2,32 @@
 """One attempt at a root: the claim that allows it, and the lines it writes."""
 
 import threading
-from collections.abc import Callable
+import time
 from dataclasses import dataclass, field
 
-from caryatid.store.work import Claim
-
-from .receipt import moment
-
-LINES_MAX = 500
+from caryatid.store import jobs
+from caryatid.store.claim import Claim
+from caryatid.store.database import Database
 
 
-@dataclass
+@dataclass(eq=False)
 class Attempt:
     """What an attempt has said so far. Written to by the worker, read by the keeper of leases."""
 
     claim: Claim
     generation: int = 0
-    started_at: str = field(default_factory=moment)
-    _lines: list[tuple[str, str]] = field(default_factory=list)
+    """Of the tree that it works on; 0: it has not looked yet."""
+    _lines: list[tuple[float, str]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _written: int = 0
 
     def say(self, text: str) -> None:
-        """One more line; past the limit the attempt goes on in silence."""
+        """One more line."""
         with self._lock:
-            if len(self._lines) < LINES_MAX:
-                self._lines.append((moment(), text))
+            self._lines.append((time.time(), text))
 
-    @property
-    def lines(self) -> list[tuple[str, str]]:
+    def write(self, database: Database) -> None:
+        """What has been said since the last time is in the log that jobs show."""
         with self._lock:
-            return list(self._lines)
-
-    def flush(self, write: Callable[[list[tuple[str, str]]], None]) -> None:
-        """`write` is given all lines, if there are any that it has not seen."""
-        lines = self.lines
-        if len(lines) > self._written:
-            write(lines)
-            self._written = len(lines)
+            lines, self._lines = self._lines, []
+        if lines:
+            jobs.write_lines(database, self.claim, lines)

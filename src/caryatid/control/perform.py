@@ -20,7 +20,8 @@ from caryatid.model.amphora import Amphora, Placed, Stamp
 from caryatid.model.consequences import replace
 from caryatid.model.tree import Tree
 from caryatid.plan.steps import Build, Clear, Configure, Destroy, Plug, Step, Unplug
-from caryatid.store import hosts, rows, work
+from caryatid.store import hosts, observations, rows, work
+from caryatid.store.hosts import Tombstone
 
 from .attempt import Attempt
 from .door import Door, Provider
@@ -119,13 +120,18 @@ class Performer:
             self.attempt.say(f"amphora {placed.id} cannot be reached ({error}); its host removes it when it returns")
             with self.door.database.transaction() as tx:
                 self._fence(tx)
-                hosts.bury(tx, placed.id, placed.amphora.compute_id, self.tree.loadbalancer.id, self.stamp)
+                hosts.bury(tx, self._tombstone(placed))
+
+    def _tombstone(self, placed: Placed) -> Tombstone:
+        host_id = placed.amphora.compute_id or ""
+        return Tombstone(placed.id, host_id, self.tree.loadbalancer.id, self.stamp.generation, self.stamp.fence)
 
     def _destroy(self, placed: Placed) -> None:
         self.provider.compute.delete(placed)
         with self.door.database.transaction() as tx:
             self._fence(tx)
             rows.delete(tx, AMPHORA, [placed.id])
+            observations.amphora_gone(tx, placed.id)
 
     def _write(self, placed: Placed, **values: Any) -> None:
         at = moment()

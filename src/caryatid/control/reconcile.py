@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import cast
 from uuid import uuid4
 
+from caryatid import log
 from caryatid.drivers.amphora.base import AmphoraDriverError, ProvisioningErrors
 from caryatid.drivers.compute.base import ComputeError
 from caryatid.drivers.network.base import NetworkError
-from caryatid.errors import LeaseLost
+from caryatid.errors import Busy, LeaseLost
 from caryatid.model import AMPHORA, HOST, PORT
 from caryatid.model.amphora import Amphora, Placed
 from caryatid.model.consequences import replace
@@ -22,10 +23,10 @@ from caryatid.model.tree import Tree
 from caryatid.plan.placement import AmphoraView, HostView, NoCapacity, place
 from caryatid.plan.steps import LEAVING, steps
 from caryatid.store import hosts as host_store
-from caryatid.store import rows, work
+from caryatid.store import jobs, rows, work
 from caryatid.store import tree as trees
 from caryatid.store.database import Tx
-from caryatid.store.work import Again, Claim, Done, Failed
+from caryatid.store.claim import Again, Claim, Done, Failed, Outcome
 
 from . import flow, references
 from .attempt import Attempt
@@ -33,7 +34,6 @@ from .door import Door
 from .perform import NotYetError, Performer
 from .receipt import moment
 
-Outcome = Done | Again | Failed
 REFUSALS_MAX = 50
 """Objects set aside in one attempt before the configuration as a whole is held to be at fault."""
 
@@ -46,6 +46,28 @@ class Scene:
     placed: Mapping[str, Placed]
     wanting: str = ""
     """What could not be had: a sentence, or nothing."""
+
+
+def attend(door: Door, attempt: Attempt) -> Outcome:
+    """The root that `attempt` has claimed is reconciled, and what came of it is settled. Raises LeaseLost."""
+    outcome = _reconciled(door, attempt)
+    attempt.write(door.database)
+    with door.database.transaction() as tx:
+        finish(tx, attempt, outcome)
+        work.settle(tx, attempt.claim, outcome, provisioning_deadline_s=door.settings.provisioning_deadline_s)
+    return outcome
+
+
+def _reconciled(door: Door, attempt: Attempt) -> Outcome:
+    """What came of the attempt. A fault of our own is tried again like one of the world's."""
+    try:
+        return reconcile(door, attempt)
+    except (LeaseLost, Busy):
+        raise
+    except Exception as error:
+        log.get().exception("attempt failed", root=attempt.claim.root_id)
+        attempt.say(f"internal error: {type(error).__name__}")
+        return Again("An internal error; see the worker's log.", attempt.generation)
 
 
 def reconcile(door: Door, attempt: Attempt) -> Outcome:
@@ -65,7 +87,7 @@ def reconcile(door: Door, attempt: Attempt) -> Outcome:
                 return Failed(str(error), scene.tree.generation)
             refused |= culprits
         except NotYetError as error:
-            return Again(str(error), scene.tree.generation, after=error.after_s)
+            return Again(str(error), scene.tree.generation, after_s=error.after_s)
         except (AmphoraDriverError, ComputeError, NetworkError) as error:
             attempt.say(str(error))
             return Again(str(error), scene.tree.generation)
@@ -86,7 +108,7 @@ def finish(tx: Tx, attempt: Attempt, outcome: Outcome) -> None:
 def release(tx: Tx, root_id: str) -> None:
     """The ports that came with the load balancer are gone, a user's ports free; unless a host still has to remove
     an amphora of it, when they are kept until it has."""
-    if host_store.buried(tx, root_id):
+    if any(stone.loadbalancer_id == root_id for stone in host_store.tombstones(tx)):
         return
     for document in rows.find(tx, PORT, device_id=root_id):
         port = cast(Port, PORT.load(document))
@@ -107,9 +129,11 @@ def _look(door: Door, attempt: Attempt, refused: Mapping[str, str]) -> Scene | N
     is made for them. None: the root is gone."""
     with door.database.transaction() as tx:
         _fence(tx, attempt.claim)
-        tree = trees.load(tx, attempt.claim.root_id, refused=refused)
+        tree = trees.load_good(tx, attempt.claim.root_id, refused=refused)
         if tree is None:
             return None
+        if not attempt.generation:
+            jobs.begin_attempt(tx, attempt.claim, tree.generation)
         amphorae = _amphorae(tx, tree.loadbalancer.id)
         hosts = {host.id: host for host in (cast(Host, HOST.load(d)) for d in rows.find(tx, HOST))}
         if tree.deleted:
@@ -136,7 +160,8 @@ def _place(
     """The amphorae, with rows for those that are wanting; and what could not be had."""
     topology = tree.flavor.get("loadbalancer_topology", "SINGLE")
     settled = [a for a in amphorae if a.status not in LEAVING]
-    placement = place(topology, _host_views(tx, door, hosts), [AmphoraView(a.id, a.compute_id, a.role, a.status) for a in settled])
+    views = [AmphoraView(a.id, a.compute_id, a.role, a.status) for a in settled]
+    placement = place(topology, _host_views(tx, door, hosts), views)
     if isinstance(placement, NoCapacity):
         return amphorae, placement.reason
     surplus = {a.id for a in settled if a.id in placement.remove}
@@ -158,9 +183,9 @@ def _place(
 
 
 def _host_views(tx: Tx, door: Door, hosts: Mapping[str, Host]) -> list[HostView]:
-    """The hosts that may carry amphorae. Where machines are imagined (noop) there is always one."""
+    """The hosts that may carry amphorae. Where the compute driver makes machines, there is always room for a pair."""
     if door.settings.compute_driver != "hosts":
-        return [HostView("noop", enabled=True, capacity=1 << 30, used=0, labels={}), HostView("noop-2", enabled=True, capacity=1 << 30, used=0, labels={})]
+        return [HostView(name, enabled=True, capacity=1 << 30, used=0, labels={}) for name in ("made-1", "made-2")]
     used = rows.tally(tx, AMPHORA, "compute_id")
     return [
         HostView(host.id, enabled=host.enabled, capacity=host.capacity, used=used.get(host.id, 0), labels=host.labels)

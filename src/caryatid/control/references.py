@@ -61,9 +61,7 @@ def profile_data(tx: Tx, row: LoadBalancer) -> tuple[Mapping[str, Any], Mapping[
         if document is None:
             faults.append(Fault("Validation failure: Invalid flavor_id.", "flavor_id"))
         elif not cast(Flavor, FLAVOR.load(document)).enabled:
-            faults.append(
-                Fault(f"The selected flavor is not allowed in this deployment: {row.flavor_id}", "flavor_id")
-            )
+            faults.append(Fault(f"The selected flavor is not allowed in this deployment: {row.flavor_id}", "flavor_id"))
         else:
             profile = rows.get(tx, FLAVORPROFILE, document["flavor_profile_id"])
             flavor = cast(FlavorProfile, FLAVORPROFILE.load(profile)).data if profile else {}

@@ -6,7 +6,6 @@ needed of its tree, apply, rules, quota, rows, generation + 1, work due, job, ev
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 from uuid import uuid4
 
@@ -70,7 +69,7 @@ def create(door: Door, caller: Caller, kind: Kind, body: Any, *, parent_id: str 
         row = replace(row, loadbalancer_id=root_id)
     with door.database.transaction() as tx:
         _lock(tx, root_id)
-        tree = _tree_with(tx, door, root_id, row)
+        tree = _tree_with(tx, root_id, row)
         _check(tx, door, caller, tree, [(kind, row)])
         quotas.take(tx, project_id, {kind.name: 1}, door.settings.quotas)
         generation = work.ask(tx, root_id)
@@ -120,7 +119,7 @@ def change(
         _lock(tx, place.root_id)
         document = rows.get(tx, kind, key, parent_id=parent_id) or {}
         row = replace(kind.change(document, body, _defaults(door, kind)), updated_at=at)
-        tree = _tree_with(tx, door, place.root_id, row)
+        tree = _tree_with(tx, place.root_id, row)
         _check(tx, door, caller, tree, [(kind, row)])
         generation = work.ask(tx, place.root_id)
         rows.change(tx, kind, row, generation=generation, at=at)
@@ -316,7 +315,7 @@ def _place(tx: Tx, kind: Kind, key: str, parent_id: str | None) -> rows.Place:
     return place
 
 
-def _tree_with(tx: Tx, door: Door, root_id: str, row: Row) -> Tree:
+def _tree_with(tx: Tx, root_id: str, row: Row) -> Tree:
     """The tree of the root without members, `row` applied."""
     loadbalancer, known = trees.rows_of(tx, root_id, members=False)
     if isinstance(row, LoadBalancer):
@@ -336,9 +335,8 @@ def _check(
         faults += model_rules.faults(tree, row, limits=limits)
         faults += unsupported(tree, row, provider.capabilities, provider.name)
         faults += _port_faults(tx, row)
-        if isinstance(row, Member) and row.subnet_id and not provider.network.takes_any_reference:
-            if not references.subnet_exists(tx, caller, row.project_id, row.subnet_id):
-                faults.append(Fault(f"Subnet {row.subnet_id} not found.", "subnet_id"))
+        if not provider.network.takes_any_reference:
+            faults += _subnet_faults(tx, caller, row)
         if kind is MEMBER and count_members:
             pool_id = cast(Member, row).pool_id
             _limit_members(door, rows.count(tx, MEMBER, pool_id=pool_id) + 1)
@@ -359,6 +357,12 @@ def _port_faults(tx: Tx, row: Row) -> Iterable[Fault]:
         )
 
 
+def _subnet_faults(tx: Tx, caller: Caller, row: Row) -> Iterable[Fault]:
+    subnet_id = row.subnet_id if isinstance(row, Member) else None
+    if subnet_id and not references.subnet_exists(tx, caller, getattr(row, "project_id", ""), subnet_id):
+        yield Fault(f"Subnet {subnet_id} not found.", "subnet_id")
+
+
 def _limit_members(door: Door, count: int) -> None:
     if count > door.settings.members_max:
         raise Refused(
@@ -372,7 +376,7 @@ def _defaults(door: Door, kind: Kind) -> dict[str, int]:
 
 def _rows(below: Iterable[tuple[Kind, Row]]) -> Rows:
     found = Rows()
-    for _, group in _by_kind(below).items():
+    for group in _by_kind(below).values():
         found = found.with_rows(group)
     return found
 

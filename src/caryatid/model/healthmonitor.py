@@ -4,7 +4,7 @@
 from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from caryatid.errors import Fault
 
@@ -18,10 +18,17 @@ Method = Literal["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST",
 Seconds = Annotated[Int, Field(ge=0, le=86_400)]
 HTTP_ONLY = ("http_method", "url_path", "expected_codes", "http_version", "domain_name")
 UDP_CONNECT_DELAY_MIN = 3
+VERSIONS = {"1": 1.0, "1.0": 1.0, "1.1": 1.1}
 
 
-def _version(value: object) -> object:
-    return {"1.0": 1.0, "1.1": 1.1}.get(str(value).strip(), value)
+def _version(value: object) -> float:
+    version = VERSIONS.get(str(value).strip())
+    if version is None or isinstance(value, bool):
+        raise ValueError("Value should be one of: 1.0, 1.1")
+    return version
+
+
+HttpVersion = Annotated[float, BeforeValidator(_version), WithJsonSchema({"type": "number", "enum": [1.0, 1.1]})]
 
 
 class HealthMonitor(Named, Provisioned):
@@ -45,7 +52,7 @@ class HealthMonitor(Named, Provisioned):
     """Path of the request (HTTP and HTTPS); default /."""
     expected_codes: Annotated[str, Field(max_length=64, pattern=r"^(\d{3}(\s*,\s*\d{3})*)$|^(\d{3}-\d{3})$")] | None = None
     """Answers that count as success: `200`, `200,202` or `200-204`; default 200."""
-    http_version: Annotated[Literal[1.0, 1.1], BeforeValidator(_version)] | None = None
+    http_version: HttpVersion | None = None
     """Version of HTTP in the request."""
     domain_name: HostName | None = None
     """Host header of the request; needs http_version 1.1."""

@@ -9,11 +9,10 @@ import time
 from caryatid import log, metrics
 from caryatid.control.attempt import Attempt
 from caryatid.control.door import Door
-from caryatid.control.reconcile import Outcome, finish, reconcile
-from caryatid.errors import Busy, LeaseLost
-from caryatid.store import jobs, work
+from caryatid.control.reconcile import attend
+from caryatid.errors import LeaseLost
+from caryatid.store import work
 from caryatid.store.wake import Wakeups
-from caryatid.store.work import Again
 
 from . import loop
 
@@ -66,35 +65,15 @@ class Worker:
             self._attempts.add(attempt)
         try:
             with metrics.RECONCILE_SECONDS.time():
-                outcome = self._outcome(attempt)
-            self._settle(attempt, outcome)
+                outcome = attend(self._door, attempt)
+            kind = type(outcome).__name__.lower()
+            metrics.RECONCILES.labels(kind).inc()
+            self._log.info("reconciled", root=attempt.claim.root_id, generation=attempt.generation, outcome=kind)
         except LeaseLost:
             self._log.warning("lease lost", root=attempt.claim.root_id)
         finally:
             with self._lock:
                 self._attempts.discard(attempt)
-
-    def _outcome(self, attempt: Attempt) -> Outcome:
-        """What came of the attempt. A fault of our own is tried again like one of the world's."""
-        try:
-            return reconcile(self._door, attempt)
-        except (LeaseLost, Busy):
-            raise
-        except Exception as error:
-            self._log.exception("attempt failed", root=attempt.claim.root_id)
-            attempt.say(f"internal error: {type(error).__name__}")
-            return Again("An internal error; see the worker's log.", attempt.generation)
-
-    def _settle(self, attempt: Attempt, outcome: Outcome) -> None:
-        kind = type(outcome).__name__.lower()
-        metrics.RECONCILES.labels(kind).inc()
-        with self._door.database.transaction() as tx:
-            finish(tx, attempt, outcome)
-            jobs.end_attempt(tx, attempt.claim, attempt.generation, attempt.started_at, outcome, attempt.lines)
-            work.settle(
-                tx, attempt.claim, outcome, provisioning_deadline_s=self._door.settings.provisioning_deadline_s
-            )
-        self._log.info("reconciled", root=attempt.claim.root_id, generation=attempt.generation, outcome=kind)
 
     def _keep_leases(self) -> None:
         loop.every("leases", FLUSH_S, self._renew, self._stop)
@@ -104,4 +83,4 @@ class Worker:
             attempts = list(self._attempts)
         for attempt in attempts:
             work.renew(self._door.database, attempt.claim)
-            attempt.flush(lambda lines, attempt=attempt: jobs.write_lines(self._door.database, attempt, lines))
+            attempt.write(self._door.database)

@@ -6,10 +6,10 @@ Certificates are replaced without a restart: load the new ones into the same con
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 from collections.abc import Generator
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import uvicorn
@@ -29,23 +29,36 @@ class Peer(NamedTuple):
     id: str
 
 
-def server_context(certificate: Path, key: Path, authority_pem: str, *, strangers: bool = False) -> ssl.SSLContext:
-    """For a server. Clients must show a certificate of our authority; with `strangers` they may also show none."""
+def server_context(authority_pem: str, credentials: bytes, *, strangers: bool = False) -> ssl.SSLContext:
+    """For a server. Clients must show a certificate of our authority; with `strangers` they may also show none.
+
+    `credentials`: certificate and private key, both PEM, one after the other.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _harden(context, authority_pem)
     context.verify_mode = ssl.CERT_OPTIONAL if strangers else ssl.CERT_REQUIRED
     context.num_tickets = 0
-    context.load_cert_chain(certificate, key)
+    use_credentials(context, credentials)
     return context
 
 
-def client_context(authority_pem: str, certificate: Path | None = None, key: Path | None = None) -> ssl.SSLContext:
+def client_context(authority_pem: str, credentials: bytes | None = None) -> ssl.SSLContext:
     """For a client. The server's certificate must be of our authority and name whom the client asks for."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     _harden(context, authority_pem)
-    if certificate is not None:
-        context.load_cert_chain(certificate, key)
+    if credentials is not None:
+        use_credentials(context, credentials)
     return context
+
+
+def use_credentials(context: ssl.SSLContext, credentials: bytes) -> None:
+    """Show this certificate from the next handshake on. The key goes through memory only, never over a disk."""
+    descriptor = os.memfd_create("credentials", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, credentials)
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
 
 
 def _harden(context: ssl.SSLContext, authority_pem: str) -> None:
@@ -113,6 +126,7 @@ def listening_socket(address: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address, port))
+        listener.listen(BACKLOG)
         listener.setblocking(False)
     except OSError:
         listener.close()

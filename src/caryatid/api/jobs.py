@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Jobs: receipts for accepted changes, what was done for them, and waiting until they end."""
+
+import asyncio
+import math
+from typing import Any
+
+from starlette.responses import Response
+
+from caryatid.errors import Fault, NotFound, Refused
+from caryatid.model import JOB
+from caryatid.model.policy import Caller, require
+from caryatid.store import jobs
+from caryatid.store.database import Database
+from caryatid.store.wake import Wakeups
+
+from .call import Call, answer
+from .octavia.compat import pick, shower
+from .octavia.lists import Page
+from .resources import FIELDS, READING, Resource, verbs
+from .routing import Operation, Parameter
+
+VERSION = "/v1"
+CHANNEL = "jobs"
+WAIT_MAX_S = 60
+LOOK_AGAIN_S = 2.0
+"""What a lost wake-up costs."""
+WAITERS_MAX = 500
+WAIT = Parameter(
+    "wait",
+    f"Seconds to wait for its end, {WAIT_MAX_S} at most; the answer comes then, or as it is after that time.",
+    {"type": "number", "minimum": 0},
+)
+
+
+class Jobs(Resource):
+    """Jobs are no rows of a kind: their state is read off the generations of their root."""
+
+    def __init__(self, wakeups: Wakeups) -> None:
+        super().__init__(JOB)
+        self.wakeups = wakeups
+        self.waiters = 0
+        self.show_listed = shower(JOB, without=("log",))
+
+    async def get(self, call: Call) -> Response:
+        options = call.options("wait", several="fields")
+        wait_s = _seconds(options.get("wait", "0"))
+        key = call.path["id"]
+        document = await self._read(call, key)
+        if wait_s and document["ended_at"] is None and self.waiters < WAITERS_MAX:
+            document = await self._ended(call, key, wait_s)
+        return answer(200, {JOB.wrapper: pick(self.show(document), call.words("fields"))})
+
+    def document(self, database: Database, caller: Caller, key: str, parent_id: str | None) -> dict[str, Any]:  # noqa: ARG002
+        with database.read() as tx:
+            document = jobs.get(tx, key)
+        if document is None:
+            raise NotFound(JOB.title, key)
+        require(caller, self._get_one, document["project_id"])
+        return document
+
+    def _page(self, database: Database, caller: Caller, page: Page) -> "list[dict[str, Any]]":
+        require(caller, self._get_all, page.query.project_id)
+        with database.read() as tx:
+            return jobs.page(tx, page.query)
+
+    async def _read(self, call: Call, key: str) -> dict[str, Any]:
+        return await call.read(self.document, call.door.database, call.caller, key, None)
+
+    async def _ended(self, call: Call, key: str, wait_s: float) -> dict[str, Any]:
+        """The job once it has ended, or as it is after `wait_s`. Holds no thread and no connection meanwhile."""
+        loop, woken = asyncio.get_running_loop(), asyncio.Event()
+        deadline = loop.time() + wait_s
+        unsubscribe = self.wakeups.subscribe(CHANNEL, lambda: loop.call_soon_threadsafe(woken.set))
+        self.waiters += 1
+        try:
+            while True:
+                woken.clear()
+                document = await self._read(call, key)
+                left_s = deadline - loop.time()
+                if document["ended_at"] is not None or left_s <= 0:
+                    return document
+                await _either(woken, min(left_s, LOOK_AGAIN_S))
+        finally:
+            self.waiters -= 1
+            unsubscribe()
+
+
+async def _either(woken: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await woken.wait()
+    except TimeoutError:
+        return
+
+
+def operations(wakeups: Wakeups) -> list[Operation]:
+    many, one = verbs(Jobs(wakeups), VERSION, "list get")
+    return [many, Operation(**{**vars(one), "query": (WAIT, FIELDS), "errors": READING})]
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not seconds >= 0:
+        raise Refused([Fault(f"Invalid input for field/attribute wait. Value: '{text[:200]}'. Value should be a number", "wait")])
+    return min(seconds, WAIT_MAX_S)

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Amphorae, for operators: seen, replaced, configured anew, removed (facts: octavia.md §2.12)."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from starlette.responses import Response
+
+from caryatid.api.call import Call, accepted, answer, aside
+from caryatid.api.resources import Resource
+from caryatid.control import operator
+from caryatid.control.door import Door
+from caryatid.control.receipt import Accepted, rule
+from caryatid.errors import NotFound
+from caryatid.model import AMPHORA
+from caryatid.model.policy import Caller, require
+from caryatid.store import observations, rows
+from caryatid.store.database import Database
+
+from .compat import pick
+from .lists import Page
+
+Act = Callable[[Door, Caller, str], Accepted]
+
+
+class Amphorae(Resource):
+    def __init__(self) -> None:
+        super().__init__(AMPHORA)
+
+    def page(self, call: Call) -> Page:
+        """An amphora has no project of its own; `project_id` means that of its load balancer."""
+        page = super().page(call)
+        filters = dict(page.query.filters)
+        project_id = filters.pop("project_id", None)
+        if project_id is None:
+            return page
+        return replace(page, query=replace(page.query, filters=filters, project_id=project_id))
+
+    async def statistics(self, call: Call) -> Response:
+        fields = call.fields()
+        found = await call.read(self._statistics, call.door.database, call.caller, call.path["id"])
+        return answer(200, {"amphora_stats": [pick(one, fields) for one in found]})
+
+    async def failover(self, call: Call) -> Response:
+        return await self._act(call, operator.failover_amphora, 202)
+
+    async def configure(self, call: Call) -> Response:
+        return await self._act(call, operator.configure_amphora, 202)
+
+    async def remove(self, call: Call) -> Response:
+        return await self._act(call, operator.delete_amphora, 204)
+
+    async def _act(self, call: Call, act: Act, status: int) -> Response:
+        call.options()
+        receipt = await aside(act, call.door, call.caller, call.path["id"])
+        return accepted(status, receipt)
+
+    def _statistics(self, database: Database, caller: Caller, key: str) -> list[dict[str, Any]]:
+        require(caller, rule(AMPHORA, "get_stats"), None)
+        with database.read() as tx:
+            found = observations.statistics_by_listener(tx, amphora_id=key) if rows.place(tx, AMPHORA, key) else []
+        if not found:
+            raise NotFound(AMPHORA.title, key)
+        return [{"id": one.pop("amphora_id"), **one} for one in found]

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How it goes: the status tree of a load balancer, and what went through it (facts: octavia.md §2.5)."""
+
+from typing import Any
+
+from starlette.responses import Response
+
+from caryatid.api.call import Call, answer
+from caryatid.control.receipt import rule
+from caryatid.errors import NotFound
+from caryatid.model import HEALTHMONITOR, L7POLICY, LISTENER, LOADBALANCER, MEMBER, POOL
+from caryatid.model.kind import Kind
+from caryatid.model.policy import Caller, require
+from caryatid.store import observations, rows
+from caryatid.store.database import Database
+from caryatid.store.filters import Query
+
+from .compat import Document, pick
+
+COMMON = ("id", "name", "operating_status", "provisioning_status")
+Documents = dict[str, Document]
+
+
+async def status(call: Call) -> Response:
+    """The load balancer, its listeners, the pools that they send to, their monitors and members."""
+    fields = call.fields()
+    tree = await call.read(_status, call.door.database, call.caller, call.path["id"])
+    return answer(200, {"statuses": pick(tree, fields)})
+
+
+async def loadbalancer_statistics(call: Call) -> Response:
+    fields = call.fields()
+    stats = await call.read(_statistics, call.door.database, call.caller, LOADBALANCER, call.path["id"])
+    return answer(200, {"stats": pick(stats, fields)})
+
+
+async def listener_statistics(call: Call) -> Response:
+    fields = call.fields()
+    stats = await call.read(_statistics, call.door.database, call.caller, LISTENER, call.path["id"])
+    return answer(200, {"stats": pick(stats, fields)})
+
+
+def _status(database: Database, caller: Caller, key: str) -> dict[str, Any]:
+    with database.read() as tx:
+        document = rows.get(tx, LOADBALANCER, key)
+        if document is None:
+            raise NotFound(LOADBALANCER.title, key)
+        require(caller, rule(LOADBALANCER, "get_status"), document["project_id"])
+        below = Query(filters={"loadbalancer_id": key})
+        found = {
+            kind.name: rows.page(tx, kind, below)
+            for kind in (LISTENER, POOL, MEMBER, HEALTHMONITOR, L7POLICY)
+        }
+    return tree(document, found)
+
+
+def tree(loadbalancer: Document, found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """The status tree out of the documents of a load balancer, by kind."""
+    members: dict[str, list[dict[str, Any]]] = {}
+    for member in found[MEMBER.name]:
+        shown = {**_brief(member), "address": member["address"], "protocol_port": member["protocol_port"]}
+        members.setdefault(member["pool_id"], []).append(shown)
+    monitors = {monitor["pool_id"]: {**_brief(monitor), "type": monitor["type"]} for monitor in found[HEALTHMONITOR.name]}
+    pools = {pool["id"]: _pool(pool, members, monitors) for pool in found[POOL.name]}
+    policies = found[L7POLICY.name]
+    listeners = []
+    for listener in found[LISTENER.name]:
+        redirects = (policy["redirect_pool_id"] for policy in policies if policy["listener_id"] == listener["id"])
+        reached = dict.fromkeys((listener["default_pool_id"], *redirects))
+        listeners.append({**_brief(listener), "pools": [pools[key] for key in reached if key in pools]})
+    return {"loadbalancer": {**_brief(loadbalancer), "listeners": listeners}}
+
+
+def _brief(document: Document) -> dict[str, Any]:
+    return {name: document[name] for name in COMMON}
+
+
+def _pool(
+    pool: Document, members: dict[str, list[dict[str, Any]]], monitors: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    shown = {**_brief(pool), "members": members.get(pool["id"], [])}
+    if pool["id"] in monitors:
+        shown["health_monitor"] = monitors[pool["id"]]
+    return shown
+
+
+def _statistics(database: Database, caller: Caller, kind: Kind, key: str) -> dict[str, int]:
+    with database.read() as tx:
+        place = rows.place(tx, kind, key)
+        if place is None:
+            raise NotFound(kind.title, key)
+        require(caller, rule(kind, "get_stats"), place.project_id)
+        if kind is LISTENER:
+            return observations.statistics(tx, listener_id=key)
+        return observations.statistics(tx, loadbalancer_id=key)

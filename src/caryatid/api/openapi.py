@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The document of the API (OpenAPI 3.1), made from the operations and the models; and a page for people."""
+
+from collections.abc import Iterable, Mapping
+from html import escape
+from http import HTTPStatus
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from caryatid.model import JOB, KINDS, LOADBALANCER
+from caryatid.model.kind import Kind
+from caryatid.model.quota import Statistics
+from caryatid.model.status import OPERATING, PROVISIONING
+
+from .octavia.compat import INTERNAL, older_names
+from .octavia.nested import NESTS
+from .routing import Body, Operation
+
+Schema = dict[str, Any]
+REF = "#/components/schemas/"
+IDS = {"type": "array", "items": {"type": "object", "properties": {"id": {"type": "string"}}}}
+LINK = {"type": "object", "properties": {"href": {"type": "string"}, "rel": {"enum": ["next", "previous"]}}}
+JOB_HEADER = {"description": "The job that carries the change out: `/v1/jobs/{id}`.", "schema": {"type": "string"}}
+REQUEST_ID_HEADER = {"description": "What the log calls this request.", "schema": {"type": "string"}}
+WHY = {
+    400: "The request cannot be carried out; every reason is named.",
+    401: "Nobody known is asking.",
+    403: "Policy or quota does not allow it.",
+    404: "It does not exist, or something that the body refers to does not.",
+    406: "Only JSON is answered.",
+    408: "The body did not arrive in time.",
+    409: "It is being deleted, is in use, or the same exists already.",
+    413: "The body is too large.",
+    415: "The body is not JSON.",
+    500: "A fault of the service; its log tells under the request id.",
+    501: "The provider cannot do this.",
+    503: "Busy; Retry-After says when to try again.",
+}
+
+
+def document(operations: Iterable[Operation], version: str) -> Schema:
+    """The OpenAPI document of the operations."""
+    paths: dict[str, Schema] = {}
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Caryatid", "version": version, "description": _introduction()},
+        "paths": paths,
+        "components": {"schemas": components(), "responses": {str(code): _error(code) for code in WHY}},
+    }
+
+
+def components() -> dict[str, Schema]:
+    """The schemas that operations name."""
+    models: list[Any] = [(Statistics, "validation")]
+    for kind in (*KINDS, JOB):
+        models += [(kind.show_body, "validation")]
+        if kind is not JOB:
+            models += [(kind.create_body, "validation"), (kind.change_body, "validation")]
+    _, found = models_json_schema(models, ref_template=REF + "{model}")
+    schemas: dict[str, Schema] = found["$defs"]
+    for kind in (*KINDS, JOB):
+        _as_shown(kind, schemas[kind.model.__name__])
+    _add_older_names(schemas)
+    schemas[f"{LOADBALANCER.model.__name__}Create"] = _populated(LOADBALANCER, schemas)
+    return schemas | _others()
+
+
+def _operation(operation: Operation) -> Schema:
+    shown: Schema = {
+        "summary": operation.summary,
+        "operationId": _operation_id(operation),
+        "tags": [operation.tag],
+        "parameters": [*_path_parameters(operation), *_query_parameters(operation)],
+        "responses": {str(operation.success): _success(operation)}
+        | {str(code): {"$ref": f"#/components/responses/{code}"} for code in operation.errors},
+    }
+    if operation.takes:
+        shown["requestBody"] = {"required": True, "content": _content(operation.takes)}
+    return shown
+
+
+def _operation_id(operation: Operation) -> str:
+    words = [part.strip("{}").replace(".", "_") for part in operation.path.split("/") if part]
+    return "_".join([operation.method.lower(), *words])
+
+
+def _path_parameters(operation: Operation) -> list[Schema]:
+    return [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in operation.names]
+
+
+def _query_parameters(operation: Operation) -> list[Schema]:
+    return [
+        {"name": p.name, "in": "query", "description": p.description, "schema": dict(p.schema)} for p in operation.query
+    ]
+
+
+def _success(operation: Operation) -> Schema:
+    shown: Schema = {
+        "description": HTTPStatus(operation.success).phrase,
+        "headers": {"X-Openstack-Request-Id": REQUEST_ID_HEADER},
+    }
+    if operation.job:
+        shown["headers"]["Caryatid-Job"] = JOB_HEADER
+    if operation.gives:
+        shown["content"] = _content(operation.gives)
+    return shown
+
+
+def _content(body: Body) -> Schema:
+    schema: Schema = {"$ref": REF + body.schema} if isinstance(body.schema, str) else dict(body.schema)
+    if body.many:
+        schema = {"type": "array", "items": schema}
+    if body.wrapper:
+        properties = {body.wrapper: schema}
+        if body.links:
+            properties[body.links] = {"type": "array", "items": LINK}
+        schema = {"type": "object", "required": [body.wrapper], "properties": properties}
+    return {body.media_type: {"schema": schema}}
+
+
+def _error(code: int) -> Schema:
+    shapes = {"oneOf": [{"$ref": REF + "Fault"}, {"$ref": REF + "Error"}]}
+    return {"description": WHY[code], "content": {"application/json": {"schema": shapes}}}
+
+
+def _as_shown(kind: Kind, schema: Schema) -> None:
+    """What the wire shows of others that refer here, and of references: lists of `{id}`, and the like."""
+    properties: Schema = schema["properties"]
+    schema.pop("required", None)
+    for a in kind.shown:
+        if a.back and a.back.one:
+            properties[a.name] = {"type": "string", "format": "uuid", "description": a.description}
+        elif a.back:
+            properties[a.name] = {**IDS, "description": a.description}
+        elif a.ref and a.ref.shown not in {None, "itself"}:
+            properties[str(a.ref.shown)] = {**IDS, "description": a.description}
+    for name in INTERNAL.get(kind.name, ()):
+        properties.pop(name, None)
+
+
+def _add_older_names(schemas: Mapping[str, Schema]) -> None:
+    """Names that are taken and shown beside those of today."""
+    for kind in KINDS:
+        for suffix in ("", "Create", "Change"):
+            properties = schemas[f"{kind.model.__name__}{suffix}"]["properties"]
+            for older, now in older_names(kind).items():
+                if now in properties:
+                    properties[older] = {**properties[now], "description": f"The same as {now}, its older name."}
+
+
+def _populated(kind: Kind, schemas: Mapping[str, Schema]) -> Schema:
+    """The body of a create of `kind` with all that it may nest."""
+    schema = schemas[f"{kind.model.__name__}Create"]
+    properties = dict(schema["properties"])
+    for nest in NESTS[kind.name]:
+        below = _populated(nest.kind, schemas) if nest.kind.name in NESTS else schemas[f"{nest.kind.model.__name__}Create"]
+        inner = {name: value for name, value in below["properties"].items() if name != nest.via or nest.referred}
+        inner = {name: value for name, value in inner.items() if name not in {"loadbalancer_id", "listener_id", "pool_id"}}
+        child = {"type": "object", "properties": inner, "additionalProperties": False}
+        properties[nest.key] = {"type": "array", "items": child} if nest.many else child
+    return {**schema, "properties": properties}
+
+
+def _others() -> dict[str, Schema]:
+    text, number = {"type": "string"}, {"type": "integer"}
+    statuses = {
+        "provisioning_status": {"enum": list(PROVISIONING), "description": _words(PROVISIONING)},
+        "operating_status": {"enum": list(OPERATING), "description": _words(OPERATING)},
+    }
+    brief = {"id": text, "name": text, **statuses}
+    member = _object({**brief, "address": text, "protocol_port": number})
+    pool = _object({**brief, "health_monitor": _object({**brief, "type": text}), "members": _many(member)})
+    listener = _object({**brief, "pools": _many(pool)})
+    counters = dict.fromkeys(Statistics.model_fields, number)
+    version = _object({"id": text, "status": text, "updated": text, "links": _many(_object({"href": text, "rel": text}))})
+    return {
+        "StatusTree": _object({"loadbalancer": _object({**brief, "listeners": _many(listener)})}),
+        "AmphoraStatistics": _object({"id": text, "listener_id": text, "loadbalancer_id": text, **counters}),
+        "Versions": _object({"versions": _many(version)}),
+        "Fault": {
+            "type": "object",
+            "description": "What a resource refuses.",
+            "required": ["faultcode", "faultstring"],
+            "properties": {
+                "faultcode": {"enum": ["Client", "Server"]},
+                "faultstring": {"type": "string", "description": "Every fault, one on a line."},
+                "debuginfo": {"type": "null"},
+            },
+        },
+        "Error": {
+            "type": "object",
+            "description": "What is refused before a resource is asked.",
+            "required": ["code", "title", "description"],
+            "properties": {"code": number, "title": text, "description": text},
+        },
+    }
+
+
+def _object(properties: Schema) -> Schema:
+    return {"type": "object", "properties": properties}
+
+
+def _many(schema: Schema) -> Schema:
+    return {"type": "array", "items": schema}
+
+
+def _words(words: Mapping[Any, str]) -> str:
+    return " ".join(f"{word}: {meaning}" for word, meaning in words.items())
+
+
+def _introduction() -> str:
+    return (
+        "Load balancing as a service. Every path below /v2/lbaas is also found below /v2.0/lbaas, /v2 and /v2.0, and "
+        "/v2/octavia below /v2.0/octavia; a trailing slash or .json is allowed. Changes are accepted at any time and "
+        "take effect in the background: provisioning_status says how far they are, the header Caryatid-Job names the "
+        f"job. Statuses. {_words(PROVISIONING)} {_words(OPERATING)}"
+    )
+
+
+STYLE = (
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
+    "summary{cursor:pointer;padding:.3rem 0}code{background:#8882;padding:.1rem .3rem;border-radius:3px}"
+    "table{border-collapse:collapse;margin:.5rem 0 1rem}td,th{border-bottom:1px solid #8884;padding:.2rem .6rem;"
+    "text-align:left;vertical-align:top}.m{display:inline-block;width:4.5rem;font-weight:600}"
+)
+
+
+def page(described: Mapping[str, Any]) -> str:
+    """The document as one page of HTML that needs nothing else."""
+    info = described["info"]
+    rows = [(path, method, one) for path, methods in described["paths"].items() for method, one in methods.items()]
+    tags = dict.fromkeys(one["tags"][0] for _, _, one in rows)
+    parts = [f"<h2>{escape(tag)}</h2>" + "".join(_row(*row) for row in rows if row[2]["tags"][0] == tag) for tag in tags]
+    schemas = "".join(_schema(name, schema) for name, schema in sorted(described["components"]["schemas"].items()))
+    return (
+        f"<!DOCTYPE html><html lang=en><meta charset=utf-8><title>{escape(info['title'])}</title><style>{STYLE}</style>"
+        f"<h1>{escape(info['title'])} {escape(info['version'])}</h1><p>{escape(info['description'])}</p>"
+        f"<p><a href=openapi.json>openapi.json</a></p>{''.join(parts)}<h2>Documents</h2>{schemas}</html>"
+    )
+
+
+def _row(path: str, method: str, one: Mapping[str, Any]) -> str:
+    parameters = "".join(
+        f"<tr><td><code>{escape(p['name'])}</code><td>{p['in']}<td>{escape(p.get('description', ''))}"
+        for p in one["parameters"]
+    )
+    answers = "".join(f"<li><code>{code}</code> {_meaning(code, said)}" for code, said in one["responses"].items())
+    takes = _link(one["requestBody"]["content"]) if "requestBody" in one else ""
+    return (
+        f"<details><summary><span class=m>{method.upper()}</span> <code>{escape(path)}</code> {escape(one['summary'])}"
+        f"</summary>{takes}<table>{parameters}</table><ul>{answers}</ul></details>"
+    )
+
+
+def _meaning(code: str, said: Mapping[str, Any]) -> str:
+    if "description" not in said:
+        return escape(WHY[int(code)])
+    return escape(said["description"]) + " " + _link(said.get("content", {}))
+
+
+def _link(content: Mapping[str, Any]) -> str:
+    """Links to the documents that a content refers to."""
+    names = sorted({part.split('"')[0] for part in str(content).replace("'", '"').split(REF)[1:]})
+    return " ".join(f"<a href=#{name}>{name}</a>" for name in names)
+
+
+def _schema(name: str, schema: Mapping[str, Any]) -> str:
+    rows = "".join(
+        f"<tr><td><code>{escape(attribute)}</code><td>{escape(_type(what))}<td>{escape(str(what.get('default', '')))}"
+        f"<td>{escape(what.get('description', ''))}"
+        for attribute, what in schema.get("properties", {}).items()
+    )
+    return f"<details id={name}><summary><b>{name}</b> {escape(schema.get('description', ''))}</summary><table>{rows}</table></details>"
+
+
+def _type(schema: Mapping[str, Any]) -> str:
+    if "anyOf" in schema:
+        return " or ".join(_type(part) for part in schema["anyOf"])
+    if "enum" in schema:
+        return ", ".join(map(str, schema["enum"]))
+    if "$ref" in schema:
+        return str(schema["$ref"]).removeprefix(REF)
+    limits = [f"{name} {schema[name]}" for name in ("minimum", "maximum", "maxLength", "maxItems") if name in schema]
+    inner = f" of {_type(schema['items'])}" if "items" in schema else ""
+    return ", ".join([f"{schema.get('type', 'any')}{inner}", *limits])

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""About the service itself: is it well, what has it counted, what can it do."""
+
+from html import escape
+from typing import Any
+
+from anyio import fail_after
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.responses import Response
+
+from caryatid.errors import CaryatidError
+from caryatid.store.clock import now
+from caryatid.store.database import Database
+
+from .call import Call, answer, aside
+from .octavia.versions import discover
+from .routing import Body, Operation
+
+HEALTH_DEADLINE_S = 5
+TAG = "Service"
+HEALTH = {
+    "type": "object",
+    "properties": {"detailed": {"type": "boolean"}, "reasons": {"type": "array", "items": {"type": "string"}}},
+}
+
+
+def operations() -> list[Operation]:
+    text = Body({"type": "string"}, media_type="text/plain")
+    versions = Body("Versions")
+    health = Operation("GET", "/healthcheck", healthcheck, "Whether it works", TAG, gives=Body(HEALTH), errors=(503,))
+    return [
+        Operation("GET", "/", discover, "The versions of the API", TAG, gives=versions, errors=(406,)),
+        health,
+        Operation("HEAD", "/healthcheck", healthcheck, "Whether it works", TAG, errors=(503,)),
+        Operation("GET", "/metrics", metrics, "What has been counted", TAG, gives=text),
+    ]
+
+
+async def healthcheck(call: Call) -> Response:
+    """Whether requests can be answered: the database is asked. Plain text, or as Accept says."""
+    well = True
+    try:
+        with fail_after(HEALTH_DEADLINE_S):
+            await aside(_ask, call.door.database)
+        reason = "OK"
+    except (CaryatidError, TimeoutError, OSError) as error:
+        well, reason = False, f"database: {error or 'no answer'}"
+    status = 200 if well else 503
+    accept = next((value for name, value in call.scope["headers"] if name == b"accept"), b"")
+    if b"application/json" in accept:
+        return answer(status, {"detailed": False, "reasons": [reason]})
+    if b"text/html" in accept:
+        return Response(f"<!DOCTYPE html><title>Health</title><p>{escape(reason)}</p>", status, media_type="text/html")
+    return Response(reason, status, media_type="text/plain")
+
+
+async def metrics(_call: Call) -> Response:
+    return Response(generate_latest(), 200, {"content-type": CONTENT_TYPE_LATEST})
+
+
+def _ask(database: Database) -> Any:
+    with database.read() as tx:
+        return now(tx)

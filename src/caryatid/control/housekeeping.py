@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What has to be done from time to time, by one process at a time: one table."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from caryatid import log, metrics
+from caryatid.drivers.amphora.base import AmphoraDriverError
+from caryatid.model import HOST
+from caryatid.model.amphora import Amphora, Placed, Stamp
+from caryatid.model.loadbalancer import LoadBalancer
+from caryatid.model.tree import Tree
+from caryatid.store import events, hosts, jobs, leases, observations, rows
+
+from .door import PROVIDER, Door
+from .reconcile import release
+
+
+@dataclass(frozen=True)
+class Duty:
+    """Something done every `period_s` seconds by whoever holds its lease."""
+
+    name: str
+    period_s: float
+    act: Callable[[Door], None]
+
+
+def remove_buried(door: Door) -> None:
+    """Amphorae that a host still had when it could not be reached are removed there, now that it answers; then the
+    addresses that were kept back are free."""
+    driver = door.providers[PROVIDER].amphora
+    with door.database.read() as tx:
+        buried = hosts.tombstones(tx)
+        known = {document["id"]: HOST.load(document) for document in rows.find(tx, HOST)}
+    metrics.TOMBSTONES.set(len(buried))
+    for stone in buried:
+        host = known.get(stone.host_id or "")
+        if host is not None:
+            placed = Placed(Amphora.model_construct(id=stone.amphora_id, compute_id=stone.host_id), host)  # type: ignore[arg-type]
+            tree = Tree(LoadBalancer.model_construct(id=stone.loadbalancer_id), deleted=True)
+            try:
+                driver.delete_load_balancer(placed, tree, Stamp(stone.fence, stone.generation))
+            except AmphoraDriverError as error:
+                log.get().debug("host still away", host=stone.host_id, reason=str(error))
+                continue
+        with door.database.transaction() as tx:
+            hosts.remove_tombstone(tx, stone.amphora_id)
+            if rows.lock_root(tx, stone.loadbalancer_id) is None:
+                release(tx, stone.loadbalancer_id)
+
+
+def forget_history(door: Door) -> None:
+    """Ended jobs, attempts and events older than `event_retention_days` are no more, nor tokens that have expired,
+    nor what was still heard of load balancers after they went."""
+    oldest = datetime.now(UTC) - timedelta(days=door.settings.event_retention_days)
+    before = oldest.replace(tzinfo=None).isoformat(timespec="microseconds")
+    with door.database.transaction() as tx:
+        jobs.purge(tx, before)
+        events.purge(tx, before)
+        hosts.purge_enrolments(tx)
+        observations.purge(tx)
+
+
+DUTIES: tuple[Duty, ...] = (
+    Duty("remove buried amphorae", 3.0, remove_buried),
+    Duty("forget history", 3600.0, forget_history),
+)
+
+
+class Housekeeper:
+    """Does what is due, and knows when to look again."""
+
+    def __init__(self, door: Door, holder: str) -> None:
+        self._door = door
+        self._holder = holder
+        self._due = {duty.name: 0.0 for duty in DUTIES}
+
+    def turn(self) -> None:
+        """Every duty that is due is done, if nobody else does it; one that fails does not keep the others."""
+        for duty in DUTIES:
+            if self._due[duty.name] > time.monotonic():
+                continue
+            self._due[duty.name] = time.monotonic() + duty.period_s
+            if leases.acquire(self._door.database, duty.name, self._holder, duty.period_s + 30):
+                try:
+                    duty.act(self._door)
+                except Exception:
+                    log.get().exception("duty failed", duty=duty.name)

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what agents report to operating statuses and statistics (facts: octavia.md §1.7, §1.12).
+
+Reports come as datagrams: late, twice, out of order, or not at all; a snapshot comes in parts. A picture therefore
+remembers when each word in it was read, a later word wins, and only a snapshot of which all parts have come says that
+something is no longer there. Statuses of health monitors are those of their pools.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from caryatid.model.quota import Statistics
+from caryatid.model.status import OperatingStatus
+
+Kind = Literal["loadbalancer", "listener", "pool", "member"]
+Statuses = Mapping[tuple[Kind, str], OperatingStatus]
+Message = Mapping[str, Any]
+"""What one amphora looks like, or a part of it: `AmphoraMessage` in `wire/heartbeat.py`."""
+Key = tuple[str, ...]
+"""(listener,), (pool, listener) or (pool, listener, member)."""
+
+LISTENER: dict[str, OperatingStatus] = {"OPEN": "ONLINE", "FULL": "DEGRADED"}
+POOL: dict[str, OperatingStatus] = {"UP": "ONLINE", "DOWN": "ERROR"}
+MEMBER: dict[str, OperatingStatus] = {
+    "UP": "ONLINE",
+    "DOWN": "ERROR",
+    "DRAIN": "DRAINING",
+    "MAINT": "OFFLINE",
+    "no check": "NO_MONITOR",
+}
+WORST_FIRST: tuple[OperatingStatus, ...] = ("ERROR", "DEGRADED", "OFFLINE", "DRAINING", "NO_MONITOR", "ONLINE")
+"""A pool may be a backend of several listeners, which may see a member differently: what is worst is shown."""
+RANK: dict[OperatingStatus, int] = {status: rank for rank, status in enumerate(WORST_FIRST)}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What one amphora was last heard to look like."""
+
+    amphora_id: str
+    loadbalancer_id: str
+    generation: int = 0
+    """Of the configuration in effect."""
+    running: bool = True
+    running_at: int = 0
+    words: Mapping[Key, str] = field(default_factory=dict)
+    read_at: Mapping[Key, int] = field(default_factory=dict)
+    snapshot: tuple[int, frozenset[int]] = (0, frozenset())
+    """The latest snapshot that began to come: when it was read, and which of its parts are here."""
+    statuses: Statuses = field(default_factory=dict)
+
+
+def merge(picture: Picture | None, message: Message) -> Picture:
+    """The picture with the message in it."""
+    at = message["at"]
+    old = picture or Picture(message["amphora_id"], message["loadbalancer_id"])
+    words, read_at = _updated(old, dict(_words(message)), at)
+    snapshot = old.snapshot
+    if message["full"] and message["running"] and at >= snapshot[0]:
+        number, count = message["part"]
+        parts = (snapshot[1] if at == snapshot[0] else frozenset()) | {number}
+        snapshot = at, parts
+        if len(parts) == count:
+            words, read_at = _pruned(words, read_at, at)
+    newer = at >= old.running_at
+    running = message["running"] if newer else old.running
+    same = picture is not None and words is old.words and running == old.running
+    return replace(
+        old,
+        generation=max(old.generation, message["generation"]),
+        running=running,
+        running_at=max(at, old.running_at),
+        words=words,
+        read_at=read_at,
+        snapshot=snapshot,
+        statuses=old.statuses if same else _judge(old.loadbalancer_id, words, running=running),
+    )
+
+
+def statuses(picture: Picture, *, enabled: bool = True) -> Statuses:
+    """What the picture means; `enabled`: the load balancer's admin_state_up."""
+    if enabled:
+        return picture.statuses
+    return {**picture.statuses, ("loadbalancer", picture.loadbalancer_id): "OFFLINE"}
+
+
+def together(pictures: Iterable[Statuses]) -> Statuses:
+    """The statuses of a load balancer that several amphorae serve: of each object, the best."""
+    best: dict[tuple[Kind, str], OperatingStatus] = {}
+    for seen in pictures:
+        for key, status in seen.items():
+            if key not in best or RANK[status] > RANK[best[key]]:
+                best[key] = status
+    return best
+
+
+def changes(before: Statuses, after: Statuses) -> list[tuple[Kind, str, OperatingStatus]]:
+    """What is to be written. What is no longer seen is OFFLINE, but for members that nobody checks."""
+    if before is after:
+        return []
+    changed = [(*key, status) for key, status in after.items() if before.get(key) != status]
+    gone = [
+        (*key, "OFFLINE")
+        for key, status in before.items()
+        if key not in after and status not in ("OFFLINE", "NO_MONITOR")
+    ]
+    return changed + gone  # type: ignore[operator]
+
+
+def _words(message: Message) -> Iterator[tuple[Key, str]]:
+    for listener, (word, *_) in message.get("listeners", {}).items():
+        yield (listener,), word
+    for backend, (word, members) in message.get("pools", {}).items():
+        key = tuple(backend.split(":"))
+        yield key, word
+        for member, said in members.items():
+            yield (*key, member), said
+
+
+def _updated(old: Picture, said: Mapping[Key, str], at: int) -> tuple[Mapping[Key, str], Mapping[Key, int]]:
+    """Words and times with those of a message read `at`; the very same words if nothing else is said."""
+    fresh = {key: word for key, word in said.items() if old.read_at.get(key, 0) <= at}
+    if at < old.snapshot[0]:  # a word that a later snapshot no longer has does not come back
+        fresh = {key: word for key, word in fresh.items() if key in old.read_at}
+    if not fresh:
+        return old.words, old.read_at
+    different = any(old.words.get(key) != word for key, word in fresh.items())
+    return {**old.words, **fresh} if different else old.words, {**old.read_at, **dict.fromkeys(fresh, at)}
+
+
+def _pruned(
+    words: Mapping[Key, str], read_at: Mapping[Key, int], at: int
+) -> tuple[Mapping[Key, str], Mapping[Key, int]]:
+    """Without what a complete snapshot read `at` did not name, nor anybody since."""
+    if all(moment >= at for moment in read_at.values()):
+        return words, read_at
+    kept = {key: moment for key, moment in read_at.items() if moment >= at}
+    return {key: words[key] for key in kept}, kept
+
+
+def _judge(loadbalancer_id: str, words: Mapping[Key, str], *, running: bool) -> Statuses:
+    found: dict[tuple[Kind, str], OperatingStatus] = {}
+    hurt = set()
+    for key, word in words.items():
+        match key:
+            case (listener,):
+                found["listener", listener] = LISTENER.get(word, "ERROR") if running else "ERROR"
+            case (pool, _):
+                _worsen(found, ("pool", pool), POOL.get(word, "ERROR"))
+            case _:
+                pool, _, member = key
+                status = MEMBER.get(word, "ERROR")
+                _worsen(found, ("member", member), status)
+                if status == "ERROR":
+                    hurt.add(pool)
+    for pool in hurt:
+        _worsen(found, ("pool", pool), "DEGRADED")
+    below = {status for (kind, _), status in found.items() if kind in ("listener", "pool")}
+    whole: OperatingStatus = "ERROR" if "ERROR" in below or not running else "ONLINE"
+    if whole == "ONLINE" and "DEGRADED" in below:
+        whole = "DEGRADED"
+    found["loadbalancer", loadbalancer_id] = whole
+    return found
+
+
+def _worsen(found: dict[tuple[Kind, str], OperatingStatus], key: tuple[Kind, str], status: OperatingStatus) -> None:
+    if key not in found or RANK[status] < RANK[found[key]]:
+        found[key] = status
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What went through one listener of one amphora. HAProxy counts from zero in each process (an epoch)."""
+
+    epoch: str
+    at: int
+    """When `current` was read, in milliseconds."""
+    current: tuple[int, int, int, int]
+    """bytes_in, bytes_out, total_connections and request_errors of this epoch."""
+    active_connections: int = 0
+    earlier: tuple[int, int, int, int] = (0, 0, 0, 0)
+    """The same of all epochs before."""
+
+
+def accumulate(tallies: Mapping[str, Tally], message: Message) -> dict[str, Tally]:
+    """By listener: the tallies of the amphora with what the message counts. No total ever falls."""
+    counted = {
+        listener: _counted(tallies.get(listener), message["epoch"], message["at"], numbers)
+        for listener, (_, *numbers) in message.get("listeners", {}).items()
+    }
+    return {**tallies, **counted}
+
+
+def _counted(old: Tally | None, epoch: str, at: int, numbers: list[int]) -> Tally:
+    bytes_in, bytes_out, active, total, errors = numbers
+    now = (bytes_in, bytes_out, total, errors)
+    if old is None:
+        return Tally(epoch, at, now, active)
+    if epoch != old.epoch:
+        return old if at < old.at else Tally(epoch, at, now, active, _add(old.earlier, old.current))
+    highest = (
+        max(old.current[0], bytes_in),
+        max(old.current[1], bytes_out),
+        max(old.current[2], total),
+        max(old.current[3], errors),
+    )
+    return Tally(epoch, max(at, old.at), highest, active if at >= old.at else old.active_connections, old.earlier)
+
+
+def _add(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    return one[0] + other[0], one[1] + other[1], one[2] + other[2], one[3] + other[3]
+
+
+def totals(tallies: Iterable[Tally]) -> Statistics:
+    """Summed, over listeners or amphorae."""
+    bytes_in = bytes_out = active = total = errors = 0
+    for tally in tallies:
+        sums = _add(tally.earlier, tally.current)
+        bytes_in, bytes_out, total, errors = _add((bytes_in, bytes_out, total, errors), sums)
+        active += tally.active_connections
+    return Statistics(
+        bytes_in=bytes_in,
+        bytes_out=bytes_out,
+        active_connections=active,
+        total_connections=total,
+        request_errors=errors,
+    )

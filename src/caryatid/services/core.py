@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The process that does everything but answer requests and run amphorae: worker, health, housekeeping, conductor."""
+
+import asyncio
+import os
+import socket
+import ssl
+import tempfile
+import threading
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from caryatid import log
+from caryatid.api.conductor import create_app
+from caryatid.config import Settings
+from caryatid.control import authority, initial
+from caryatid.control.authority import Registry
+from caryatid.control.door import Door
+from caryatid.control.housekeeping import Housekeeper
+from caryatid.services import CORE, loop, process, wiring
+from caryatid.services.agent import TOKEN
+from caryatid.services.health import Health
+from caryatid.services.worker import Worker
+from caryatid.store.database import Database
+from caryatid.store.wake import Wakeups
+from caryatid.wire.tls import client_context, listening_socket, server, server_context
+
+SETTLE_S = 0.5
+MEMORY = Path("/dev/shm")  # noqa: S108  a memory file system, where there is one
+
+
+def run(settings: Settings, services: Sequence[str] = CORE, *, token_for_agent: bool = False) -> None:
+    """These services run until told to stop. `token_for_agent`: an agent of this machine finds a token if it needs one."""
+    log.configure(settings.log_level, settings.log_format, service=services[0] if len(services) == 1 else "core")
+    process.follow_parent()
+    asyncio.run(_serve(settings, services, token_for_agent=token_for_agent))
+
+
+async def _serve(settings: Settings, services: Sequence[str], *, token_for_agent: bool) -> None:
+    database = Database(settings.database_url)
+    wakeups = Wakeups(database)
+    wakeups.start()
+    registry = _registry(settings, database)
+    door = wiring.door(settings, _identity(registry) if registry else wiring.no_tls, database)
+    initial.ensure(door)
+    if registry and token_for_agent:
+        _leave_token(registry)
+    async with AsyncExitStack() as stack:
+        if "conductor" in services and registry:
+            await stack.enter_async_context(_Conductor(registry))
+        if "health" in services and registry:
+            await stack.enter_async_context(_Receiver(settings, registry, door))
+        if "housekeeping" in services:
+            await stack.enter_async_context(_Housekeeping(door))
+        if "worker" in services:
+            await stack.enter_async_context(_Working(door, wakeups))
+        process.ready()
+        log.get().info("ready", services=list(services))
+        await process.stopped()
+    wakeups.close()
+    database.close()
+
+
+def _registry(settings: Settings, database: Database) -> Registry | None:
+    """Without hosts there is nobody to enrol or to hear."""
+    return authority.open_registry(database, settings) if settings.compute_driver == "hosts" else None
+
+
+class _Identity:
+    """TLS of this controller, towards agents and hosts. The key is made here and is never on a disk."""
+
+    def __init__(self, registry: Registry) -> None:
+        name = f"controller-{os.getpid()}"
+        certificate, key = authority.controller_identity(registry, name)
+        self._authority = registry.authority.certificate_pem.decode()
+        directory = MEMORY if os.access(MEMORY, os.W_OK) else None
+        self._file = tempfile.NamedTemporaryFile(dir=directory, prefix="caryatid-")  # noqa: SIM115  lives as long as we
+        self._file.write(key + certificate)
+        self._file.flush()
+
+    def client(self) -> ssl.SSLContext:
+        path = Path(self._file.name)
+        return client_context(self._authority, path, path)
+
+    def server(self) -> ssl.SSLContext:
+        path = Path(self._file.name)
+        return server_context(path, path, self._authority, strangers=True)
+
+
+def _identity(registry: Registry):  # type: ignore[no-untyped-def]
+    return _Identity(registry).client
+
+
+def _leave_token(registry: Registry) -> None:
+    """The agent of this machine finds a token where it looks for one, unless it has an identity already."""
+    directory = registry.settings.state_dir / "agent"
+    if (directory / "enrolment.json").exists():
+        return
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = directory / TOKEN
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(authority.new_token(registry).encode())
+
+
+class _Conductor:
+    """The door for hosts, open while this is entered."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    async def __aenter__(self) -> None:
+        host, port = process.split(self._registry.settings.conductor_listen)
+        self._server = server(create_app(self._registry), _Identity(self._registry).server())
+        self._socket = listening_socket(host, port)
+        self._serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        await self._serving
+        self._socket.close()
+
+
+class _Receiver:
+    """Reports are taken while this is entered."""
+
+    def __init__(self, settings: Settings, registry: Registry, door: Door) -> None:
+        self._settings = settings
+        self._health = Health(door.database, lambda host_id: authority.heartbeat_key(registry, host_id))
+        self._door = door
+
+    async def __aenter__(self) -> None:
+        self._transport = await self._health.listen(*process.split(self._settings.health_listen))
+        for provider in self._door.providers.values():
+            provider.amphora.start_health_check(self._health.observer, self._health.observer)
+
+    async def __aexit__(self, *_: object) -> None:
+        for provider in self._door.providers.values():
+            provider.amphora.stop_health_check()
+        self._transport.close()
+        self._health.stop()
+
+
+class _Housekeeping:
+    """Duties are done while this is entered."""
+
+    def __init__(self, door: Door) -> None:
+        self._keeper = Housekeeper(door, f"{socket.gethostname()}:{os.getpid()}")
+        self._stop = threading.Event()
+
+    async def __aenter__(self) -> None:
+        loop.start("housekeeping", lambda: loop.every("housekeeping", SETTLE_S, self._keeper.turn, self._stop))
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stop.set()
+
+
+class _Working:
+    """What is due is done while this is entered."""
+
+    def __init__(self, door: Door, wakeups: Wakeups) -> None:
+        self._worker = Worker(door, wakeups)
+
+    async def __aenter__(self) -> None:
+        self._worker.start()
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self._worker.stop)

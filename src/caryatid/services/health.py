@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The receiver of agents' reports, and the thread that writes down what they mean."""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+
+from caryatid import log, metrics
+from caryatid.control.health import Observer
+from caryatid.store.database import Database
+from caryatid.wire.heartbeat import HeartbeatForged, HeartbeatMalformed, HeartbeatReplayed, ReplayGuard, unpack
+
+from . import loop
+
+COALESCE_S = 0.02
+TALLIES_S = 2.0
+KEY_S = 5.0
+BUFFER_BYTES = 1 << 22
+KEYS_MAX = 100_000
+
+
+class Health(asyncio.DatagramProtocol):
+    """Takes datagrams; forged, replayed and malformed ones are counted and dropped."""
+
+    def __init__(self, database: Database, key_of: Callable[[str], bytes | None]) -> None:
+        self._bell = loop.Bell()
+        self.observer = Observer(database, self._bell.ring)
+        self._find_key = key_of
+        self._keys: dict[str, tuple[bytes | None, float]] = {}
+        self._guard = ReplayGuard()
+        self._stop = threading.Event()
+        self._verdict = {name: metrics.REPORTS.labels(name) for name in ("taken", "forged", "replayed", "malformed")}
+
+    async def listen(self, host: str, port: int) -> asyncio.DatagramTransport:
+        """Reports are taken at this address, until the transport is closed."""
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, local_addr=(host, port))
+        sock = transport.get_extra_info("socket")
+        with contextlib.suppress(OSError):
+            sock.setsockopt(1, 8, BUFFER_BYTES)  # SOL_SOCKET, SO_RCVBUF
+        loop.start("observations", lambda: loop.forever("observations", self._write, self._stop))
+        return transport
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._bell.ring()
+
+    def datagram_received(self, data: bytes, addr: tuple[str | int, ...]) -> None:  # noqa: ARG002  asyncio's signature
+        try:
+            report = unpack(data, self._key, self._guard)
+        except HeartbeatForged:
+            self._verdict["forged"].inc()
+        except HeartbeatReplayed:
+            self._verdict["replayed"].inc()
+        except HeartbeatMalformed:
+            self._verdict["malformed"].inc()
+        else:
+            self._verdict["taken"].inc()
+            self._take(report)
+
+    def _take(self, report: object) -> None:
+        try:
+            self.observer.take(report)  # type: ignore[arg-type]
+        except Exception:
+            log.get().exception("report not taken")
+
+    def _key(self, host_id: str) -> bytes | None:
+        """The host's key, asked for anew every few seconds, so that a revoked host is not heard for long."""
+        known = self._keys.get(host_id)
+        if known is not None and known[1] > time.monotonic():
+            return known[0]
+        if len(self._keys) >= KEYS_MAX:
+            self._keys.clear()
+        key = self._find_key(host_id)
+        self._keys[host_id] = (key, time.monotonic() + KEY_S)
+        return key
+
+    def _write(self) -> None:
+        if self._bell.wait(TALLIES_S):
+            self._stop.wait(COALESCE_S)
+        self.observer.flush()

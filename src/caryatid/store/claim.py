@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A worker's claim on a root, and what came of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A root that a worker may reconcile for as long as it renews the lease and nobody has a higher fence."""
+
+    root_id: str
+    fence: int
+    asks: int
+    """How often it had been asked for; more by now means that something newer is wanted."""
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The generation is in effect, but for `culprits` (id → reason): refused, and shown or rendered in good form."""
+
+    generation: int
+    culprits: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """It may go well another time: after `after_s`, or a growing pause."""
+
+    reason: str
+    generation: int
+    after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """It will not go well as it is; tried further all the same."""
+
+    reason: str
+    generation: int
+
+
+Outcome = Done | Again | Failed

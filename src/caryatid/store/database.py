@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The database: transactions that write, snapshots that read, and what happens after a commit."""
+
+import socket
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from pydantic import BaseModel
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError, TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import QueuePool
+
+from caryatid.errors import Busy
+
+SQLITE: Final = "sqlite"
+POSTGRESQL: Final = "postgresql"
+BUSY_TIMEOUT_S: Final = 5
+STATEMENT_TIMEOUT_MS: Final = 60_000
+STATEMENTS_CACHED: Final = 1024
+SPARE_CONNECTIONS: Final = 16
+BEGIN: Final = "caryatid_begin"
+BUSY_STATES: Final = frozenset({"55P03", "57014", "40P01", "40001", "53300", "57P01", "57P02", "57P03", "25P03"})
+"""SQLSTATEs after which the same transaction may succeed: locks, deadlock, too many connections, restarts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tx:
+    """A transaction under way. What `after_commit` was given runs once it is committed, and not otherwise."""
+
+    connection: Connection
+    database: "Database"
+    acts: list[Callable[[], None]] = field(default_factory=list)
+    woken: set[str] = field(default_factory=set)
+    """Channels that this transaction has notified already."""
+
+    def after_commit(self, act: Callable[[], None]) -> None:
+        self.acts.append(act)
+
+
+class Database:
+    """A SQLite file or a PostgreSQL database, by SQLAlchemy URL. May be used from any thread.
+
+    Whatever would go well another time (a lock held too long, a lost connection) is raised as errors.Busy.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 8) -> None:
+        self.url = normal(url)
+        self.dialect = self.url.get_backend_name()
+        self._engine = _engine(self.url, pool_size)
+        immediate = {BEGIN: "BEGIN IMMEDIATE"}
+        snapshot = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        self._writer = self._engine.execution_options(**(immediate if self.dialect == SQLITE else {}))
+        self._reader = self._engine.execution_options(**(snapshot if self.dialect == POSTGRESQL else {}))
+        self.doorbell: socket.socket | None = None
+        """Where wake-ups are sent from, between processes that share a SQLite file."""
+        if self.dialect == SQLITE:
+            self.doorbell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+
+    @property
+    def path(self) -> Path:
+        """The SQLite file."""
+        return Path(self.url.database or "")
+
+    @contextmanager
+    def transaction(self) -> Iterator[Tx]:
+        """Everything or nothing; on SQLite one at a time, on PostgreSQL READ COMMITTED with locks on rows."""
+        with _busy(), self._writer.connect() as connection:
+            with connection.begin():
+                tx = Tx(connection, self)
+                yield tx
+        for act in tx.acts:
+            act()
+
+    @contextmanager
+    def read(self) -> Iterator[Tx]:
+        """A consistent snapshot."""
+        with _busy(), self._reader.connect() as connection:
+            yield Tx(connection, self)
+
+    def close(self) -> None:
+        """No connection is left open; the database can no longer be used."""
+        self._engine.dispose()
+        if self.doorbell is not None:
+            self.doorbell.close()
+
+
+def normal(url: str) -> URL:
+    """The URL with the driver that we bring. Raises ValueError for other databases."""
+    parts = make_url(url)
+    if parts.get_backend_name() == POSTGRESQL:
+        return parts.set(drivername="postgresql+psycopg")
+    if parts.get_backend_name() == SQLITE and parts.database and parts.database != ":memory:":
+        return parts.set(drivername="sqlite+pysqlite")
+    raise ValueError("The database must be a SQLite file (sqlite:///…) or PostgreSQL (postgresql://…).")
+
+
+def _engine(url: URL, pool_size: int) -> Engine:
+    shared: dict[str, Any] = {
+        "poolclass": QueuePool,
+        "pool_size": pool_size,
+        "max_overflow": SPARE_CONNECTIONS,
+        "pool_timeout": BUSY_TIMEOUT_S,
+        "json_serializer": _dumps,
+        "json_deserializer": orjson.loads,
+        "query_cache_size": STATEMENTS_CACHED,
+        "hide_parameters": True,
+    }
+    if url.get_backend_name() == POSTGRESQL:
+        options = f"-c lock_timeout={BUSY_TIMEOUT_S}s -c statement_timeout={STATEMENT_TIMEOUT_MS}"
+        arguments = {"connect_timeout": BUSY_TIMEOUT_S, "options": options, "application_name": "caryatid"}
+        return create_engine(url, connect_args=arguments, **shared)
+    arguments = {
+        "check_same_thread": False,
+        "timeout": BUSY_TIMEOUT_S,
+        "cached_statements": STATEMENTS_CACHED,
+        "isolation_level": None,
+    }
+    engine = create_engine(url, connect_args=arguments, **shared)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "temp_store=MEMORY", "cache_size=-16384"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """sqlite3 would begin only at the first change, and then find its snapshot outdated."""
+    driver: Any = connection.connection.driver_connection
+    driver.execute(connection.get_execution_options().get(BEGIN, "BEGIN"))
+
+
+def _dumps(value: Any) -> str:
+    return orjson.dumps(value, default=_plain).decode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.__dict__
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+@contextmanager
+def _busy() -> Iterator[None]:
+    try:
+        yield
+    except PoolTimeoutError:
+        raise Busy("All database connections are in use. Try again.") from None
+    except sqlite3.OperationalError as error:
+        if _locked(error):
+            raise Busy("The database is busy. Try again.") from None
+        raise
+    except DBAPIError as error:
+        if error.connection_invalidated or _locked(error.orig):
+            raise Busy("The database is busy. Try again.") from None
+        raise
+
+
+def _locked(error: BaseException | None) -> bool:
+    if isinstance(error, sqlite3.OperationalError):
+        return error.sqlite_errorname.startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+    state = getattr(error, "sqlstate", None)
+    if state is None:  # the server could not be reached, or went away
+        return type(error).__name__ in {"OperationalError", "ConnectionTimeout"}
+    return state in BUSY_STATES or state.startswith("08")

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an attempt leaves behind on the rows of a root: refused ones are marked, gone ones are removed."""
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    CompoundSelect,
+    Table,
+    bindparam,
+    case,
+    delete,
+    literal_column,
+    select,
+    union_all,
+    update,
+)
+
+from caryatid.model import KINDS, LOADBALANCER
+from caryatid.model.kind import Kind
+
+from .database import Tx
+from .sql import among, listed
+from .tables import OBSERVATION, STATISTIC, TABLES, WORK, root_column
+
+BELOW: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind.root == LOADBALANCER.name and not kind.is_root)
+
+
+def remove_gone(tx: Tx, root_id: str, observed: int) -> bool:
+    """Rows that were deleted by generation `observed` are no more, nor what was seen of them; True: the root too.
+
+    Jobs, attempts and events stay.
+    """
+    gone: dict[str, list[str]] = {}
+    for kind, key in tx.connection.execute(_gone(), {"root": root_id, "observed": observed}):
+        gone.setdefault(kind, []).append(key)
+    for kind, ids in gone.items():
+        _remove(tx, kind, ids)
+    return _remove_root(tx, root_id, observed)
+
+
+def mark_refused(tx: Tx, root_id: str, culprits: Mapping[str, str], *, generation: int) -> None:
+    """These rows (id → reason) were refused in the form they had at `generation`; no other row of the root is."""
+    refused: dict[str, list[str]] = {}
+    for kind, key in tx.connection.execute(_refused(), {"root": root_id}):
+        if key not in culprits:
+            refused.setdefault(kind, []).append(key)
+    for kind, ids in refused.items():
+        table = TABLES[kind]
+        statement = update(table).where(among(tx.database.dialect, table.c.id, "ids"))
+        values = {"ids": listed(tx.database.dialect, ids)}
+        tx.connection.execute(statement.values(failed_generation=None, reason=None), values)
+    if culprits:
+        _mark(tx, [{"key": key, "why": why, "tried": generation} for key, why in sorted(culprits.items())])
+
+
+def _mark(tx: Tx, culprits: list[dict[str, Any]]) -> None:
+    tried = bindparam("tried", type_=BigInteger)
+    for kind in BELOW:
+        row = TABLES[kind.name]
+        failed = case((row.c.changed_generation < tried, row.c.changed_generation), else_=tried)
+        statement = update(row).where(row.c.id == bindparam("key"))
+        tx.connection.execute(statement.values(failed_generation=failed, reason=bindparam("why")), culprits)
+
+
+def _remove(tx: Tx, kind: str, ids: Iterable[str]) -> None:
+    dialect = tx.database.dialect
+    values = {"ids": listed(dialect, ids)}
+    table = TABLES[kind]
+    tx.connection.execute(delete(table).where(among(dialect, table.c.id, "ids")), values)
+    seen = delete(OBSERVATION).where(OBSERVATION.c.kind == kind, among(dialect, OBSERVATION.c.id, "ids"))
+    tx.connection.execute(seen, values)
+    if kind == "listener":
+        tx.connection.execute(delete(STATISTIC).where(among(dialect, STATISTIC.c.listener_id, "ids")), values)
+
+
+def _remove_root(tx: Tx, root_id: str, observed: int) -> bool:
+    root = TABLES[LOADBALANCER.name]
+    this = delete(root).where(root.c.id == root_id, root.c.deleted_generation <= observed)
+    if not tx.connection.execute(this).rowcount:
+        return False
+    for kind in BELOW:
+        table = TABLES[kind.name]
+        tx.connection.execute(delete(table).where(table.c[root_column(kind)] == root_id))
+    for table in (OBSERVATION, STATISTIC):
+        tx.connection.execute(delete(table).where(table.c.loadbalancer_id == root_id))
+    tx.connection.execute(delete(WORK).where(WORK.c.root_id == root_id))
+    return True
+
+
+@cache
+def _gone() -> CompoundSelect[Any]:
+    return _each(lambda table: [table.c.deleted_generation.is_not(None), table.c.deleted_generation <= bindparam("observed")])
+
+
+@cache
+def _refused() -> CompoundSelect[Any]:
+    return _each(lambda table: [table.c.failed_generation.is_not(None)])
+
+
+def _each(these: Any) -> CompoundSelect[Any]:
+    """(kind, id) of the rows of a root that satisfy `these`."""
+
+    def part(kind: Kind) -> Any:
+        table: Table = TABLES[kind.name]
+        own: ColumnElement[bool] = table.c[root_column(kind)] == bindparam("root")
+        return select(literal_column(f"'{kind.name}'"), table.c.id).where(own, *these(table))
+
+    return union_all(*(part(kind) for kind in BELOW))

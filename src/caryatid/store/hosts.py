@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What hosts are known by (credentials, enrolment), what is left on them, and the secrets of the installation."""
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, select, update
+
+from . import clock
+from .database import Tx
+from .sql import insert, storable
+from .tables import ENROLMENT, HOST_CREDENTIAL, SETTING, TOMBSTONE
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What a host proves itself with. The key is encrypted by whoever writes it."""
+
+    host_id: str
+    heartbeat_key: bytes
+    certificate_serial: str
+    revoked: bool = False
+
+    def __repr__(self) -> str:
+        return f"Credential({self.host_id!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """An amphora that may still run on a host which did not answer; its addresses are not given out again."""
+
+    amphora_id: str
+    host_id: str
+    loadbalancer_id: str
+    generation: int
+    fence: int
+    port_ids: Sequence[str] = ()
+
+
+def write_credential(tx: Tx, credential: Credential) -> None:
+    """The host is known by this, and no longer by what it was known by before."""
+    values = {
+        "heartbeat_key": credential.heartbeat_key,
+        "certificate_serial": credential.certificate_serial,
+        "revoked": credential.revoked,
+    }
+    statement = insert(tx.database.dialect, HOST_CREDENTIAL).values(host_id=credential.host_id, **values)
+    tx.connection.execute(statement.on_conflict_do_update(index_elements=["host_id"], set_=values))
+
+
+def credential(tx: Tx, host_id: str) -> Credential | None:
+    """What the host is known by, revoked or not."""
+    row = tx.connection.execute(select(HOST_CREDENTIAL).where(HOST_CREDENTIAL.c.host_id == host_id)).first()
+    return Credential(*row) if row else None
+
+
+def credentials(tx: Tx) -> list[Credential]:
+    """What every host is known by."""
+    rows = tx.connection.execute(select(HOST_CREDENTIAL).order_by(HOST_CREDENTIAL.c.host_id))
+    return [Credential(*row) for row in rows]
+
+
+def revoke(tx: Tx, host_id: str) -> bool:
+    """The host is no longer believed; False: it is not known."""
+    known = update(HOST_CREDENTIAL).where(HOST_CREDENTIAL.c.host_id == host_id)
+    return bool(tx.connection.execute(known.values(revoked=True)).rowcount)
+
+
+def remove_credential(tx: Tx, host_id: str) -> None:
+    tx.connection.execute(delete(HOST_CREDENTIAL).where(HOST_CREDENTIAL.c.host_id == host_id))
+
+
+def open_enrolment(tx: Tx, token_id: str, secret: bytes, *, valid_s: float) -> None:
+    """Whoever knows the secret (256 random bits, of which a hash is kept) may enrol once within `valid_s` seconds."""
+    row = {"token_id": token_id, "secret_hash": _hash(secret), "expires_at": clock.now(tx) + valid_s}
+    tx.connection.execute(ENROLMENT.insert(), row)
+
+
+def redeem(tx: Tx, token_id: str, secret: bytes) -> bool:
+    """The token is used up; False: it is unknown, used, expired, or the secret is wrong."""
+    now = clock.now(tx)
+    open_ones = (ENROLMENT.c.token_id == token_id, ENROLMENT.c.used_at.is_(None), ENROLMENT.c.expires_at > now)
+    known = tx.connection.execute(select(ENROLMENT.c.secret_hash).where(*open_ones)).scalar() if storable(token_id) else None
+    if not hmac.compare_digest(known or b"", _hash(secret)):
+        return False
+    return bool(tx.connection.execute(update(ENROLMENT).where(*open_ones).values(used_at=now)).rowcount)
+
+
+def purge_enrolments(tx: Tx) -> int:
+    """Expired tokens are gone; how many they were."""
+    return tx.connection.execute(delete(ENROLMENT).where(ENROLMENT.c.expires_at <= clock.now(tx))).rowcount
+
+
+def setting(tx: Tx, name: str) -> bytes | None:
+    """A value that the installation has made for itself; secrets are encrypted by whoever writes them."""
+    return tx.connection.execute(select(SETTING.c.value).where(SETTING.c.name == name)).scalar()
+
+
+def keep_setting(tx: Tx, name: str, value: bytes) -> bytes:
+    """The value that counts: this one, or the one that another process was first to keep."""
+    statement = insert(tx.database.dialect, SETTING).values(name=name, value=value)
+    tx.connection.execute(statement.on_conflict_do_nothing(index_elements=["name"]))
+    kept = setting(tx, name)
+    return value if kept is None else kept
+
+
+def write_setting(tx: Tx, name: str, value: bytes) -> None:
+    """The value counts, whatever was kept before."""
+    statement = insert(tx.database.dialect, SETTING).values(name=name, value=value)
+    tx.connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"value": value}))
+
+
+def bury(tx: Tx, tombstone: Tombstone) -> None:
+    """The amphora is to be removed when its host returns."""
+    values: dict[str, Any] = {
+        "host_id": tombstone.host_id,
+        "loadbalancer_id": tombstone.loadbalancer_id,
+        "generation": tombstone.generation,
+        "fence": tombstone.fence,
+        "port_ids": list(tombstone.port_ids),
+    }
+    statement = insert(tx.database.dialect, TOMBSTONE)
+    statement = statement.values(amphora_id=tombstone.amphora_id, created_at=clock.now(tx), **values)
+    tx.connection.execute(statement.on_conflict_do_update(index_elements=["amphora_id"], set_=values))
+
+
+def tombstones(tx: Tx, *, host_id: str | None = None) -> list[Tombstone]:
+    """What is to be removed from the host, or from all, oldest first."""
+    names = ("amphora_id", "host_id", "loadbalancer_id", "generation", "fence", "port_ids")
+    statement = select(*(TOMBSTONE.c[name] for name in names)).order_by(TOMBSTONE.c.created_at, TOMBSTONE.c.amphora_id)
+    if host_id is not None:
+        statement = statement.where(TOMBSTONE.c.host_id == host_id)
+    return [Tombstone(*row) for row in tx.connection.execute(statement)]
+
+
+def remove_tombstone(tx: Tx, amphora_id: str) -> None:
+    """The amphora is known to be gone."""
+    tx.connection.execute(delete(TOMBSTONE).where(TOMBSTONE.c.amphora_id == amphora_id))
+
+
+def _hash(secret: bytes) -> bytes:
+    return hashlib.sha256(secret).digest()

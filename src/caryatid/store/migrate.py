@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Migrations: the tables that this version needs, made or brought up to date; and a copy from before."""
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.pool import NullPool
+
+from .database import POSTGRESQL, SQLITE, normal
+from .tables import METADATA
+
+SCRIPTS: Final = Path(__file__).parent / "migrations"
+LOCK: Final = 0x63617279617469  # "caryati": one process migrates, the others wait
+LOCK_TIMEOUT: Final = "60s"
+
+
+def upgrade(url: str) -> None:
+    """The database has the tables of this version; a new SQLite file is its owner's alone."""
+    target = normal(url)
+    if target.get_backend_name() == SQLITE:
+        path = Path(target.database or "")
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.touch(mode=0o600)
+    with _connected(url) as connection:
+        if connection.dialect.name == POSTGRESQL:
+            connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+        if pending(connection):
+            command.upgrade(_config(connection), "head")
+
+
+def check(url: str) -> bool:
+    """Whether the database has the tables of this version."""
+    target = normal(url)
+    if target.get_backend_name() == SQLITE and not Path(target.database or "").exists():
+        return False
+    with _connected(url) as connection:
+        return not pending(connection)
+
+
+def backup(url: str, directory: Path) -> Path | None:
+    """A copy of the SQLite file, made while it may be in use, if there is something to migrate in it; else None.
+
+    PostgreSQL is backed up by its own tools (pg_dump).
+    """
+    target = normal(url)
+    path = Path(target.database or "")
+    if target.get_backend_name() != SQLITE or not path.exists() or not path.stat().st_size or check(url):
+        return None
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    copy = directory / f"{path.stem}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}{path.suffix}"
+    copy.touch(mode=0o600)
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as destination:
+        source.backup(destination)
+    return copy
+
+
+def differences(url: str) -> list[Any]:
+    """How the tables in the database differ from those that the code declares; [] if they do not."""
+    with _connected(url) as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return list(compare_metadata(context, METADATA))
+
+
+def pending(connection: Connection) -> bool:
+    """Whether there is something to migrate."""
+    script = ScriptDirectory.from_config(_config(connection))
+    return MigrationContext.configure(connection).get_current_heads() != tuple(script.get_heads())
+
+
+@contextmanager
+def _connected(url: str) -> Iterator[Connection]:
+    engine = create_engine(normal(url), poolclass=NullPool, hide_parameters=True)
+    try:
+        with engine.begin() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def _config(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config

@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rows of every kind: read as documents, written under the generations of their root."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, Select, Table, Update, and_, bindparam, case, func, null, or_, select, true, update
+from sqlalchemy.exc import IntegrityError
+
+from caryatid.errors import Conflict
+from caryatid.model import BY_NAME, LOADBALANCER
+from caryatid.model.kind import Kind
+from caryatid.model.resource import Row
+
+from . import filters
+from .documents import Json, reading, shaped
+from .database import Tx
+from .sql import among, listed, storable
+from .tables import TABLES, root_column
+
+DERIVED = frozenset({"provisioning_status", "operating_status"})
+"""Attributes that no row stores."""
+
+
+class Duplicate(Conflict):
+    """A living row of the kind has the same values in `columns`."""
+
+    def __init__(self, kind: Kind, columns: tuple[str, ...]) -> None:
+        self.kind = kind
+        self.columns = columns
+        super().__init__(f"A {kind.title} with the same {', '.join(columns)} exists already.")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a row belongs; what it has not (root, project) is ""."""
+
+    id: str
+    root_id: str
+    project_id: str
+    deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RootState:
+    """The numbers of a root (decision 1)."""
+
+    generation: int
+    observed_generation: int
+    failed_generation: int
+    deleted_generation: int | None
+    project_id: str
+
+
+def get(tx: Tx, kind: Kind, key: str, *, parent_id: str | None = None) -> Json | None:
+    """The document of the row that a path calls `key` (`Kind.key`), if it hangs on `parent_id`."""
+    if not storable(key) or not (parent_id is None or storable(parent_id)):
+        return None
+    row = tx.connection.execute(_get(kind.name, parent_id is not None), {"key": key, "parent": parent_id}).first()
+    return shaped(tx, kind, [row])[0] if row else None
+
+
+def page(tx: Tx, kind: Kind, query: filters.Query) -> list[Json]:
+    """The documents that the query asks for, in its order. Raises Refused."""
+    return shaped(tx, kind, filters.run(tx, filters.source(kind.name, tx.database.dialect), query))
+
+
+def find(tx: Tx, kind: Kind, **columns: Any) -> list[Json]:
+    """The documents of living rows with these values in their columns, oldest first; unpaged."""
+    statement = _find(kind.name, *_shape(columns))
+    return shaped(tx, kind, tx.connection.execute(statement, columns).all())
+
+
+def count(tx: Tx, kind: Kind, **columns: Any) -> int:
+    """How many living rows have these values in their columns."""
+    return int(tx.connection.execute(_count(kind.name, *_shape(columns)), columns).scalar_one())
+
+
+def tally(tx: Tx, kind: Kind, column: str) -> dict[str, int]:
+    """How many rows have each value of the column."""
+    value = TABLES[kind.name].c[column]
+    found = tx.connection.execute(select(value, func.count()).where(value.is_not(None)).group_by(value))
+    return {row[0]: row[1] for row in found}
+
+
+def tally(tx: Tx, kind: Kind, column: str) -> dict[str, int]:
+    """How many living rows have each value in the column; null is not counted."""
+    table = TABLES[kind.name]
+    value = table.c[column]
+    statement = select(value, func.count()).where(value.is_not(None), *_alive(kind, table)).group_by(value)
+    return {str(key): int(number) for key, number in tx.connection.execute(statement)}
+
+
+def place(tx: Tx, kind: Kind, key: str) -> Place | None:
+    """Where the row that a path calls `key` belongs."""
+    if not storable(key):
+        return None
+    row = tx.connection.execute(_place(kind.name), {"key": key}).first()
+    return Place(row[0], row[1] or "", row[2] or "", row[3] is not None) if row else None
+
+
+def lock_root(tx: Tx, root_id: str) -> RootState | None:
+    """The numbers of the root, which nobody else changes until this transaction ends."""
+    row = tx.connection.execute(_LOCK, {"key": root_id}).first() if storable(root_id) else None
+    return RootState(*row) if row else None
+
+
+def insert(
+    tx: Tx, kind: Kind, new: Sequence[Row], *, root_id: str | None = None, generation: int | None = None
+) -> None:
+    """The rows exist. Raises Duplicate.
+
+    Rooted: part of `generation` of their root. A root itself starts with the generations before its first ask.
+    """
+    if not new:
+        return
+    shared: Json = {}
+    if kind.root:
+        at = (generation or 0) + 1 if kind.is_root else generation
+        shared = {root_column(kind): root_id} | dict.fromkeys(
+            ("created_generation", "changed_generation", "spec_generation"), at
+        )
+        if kind.is_root:
+            shared |= {"generation": generation, "observed_generation": 0, "failed_generation": 0}
+    stored = [{**_columns(kind, row), **shared, "spec": _spec(kind, row)} for row in new]
+    try:
+        tx.connection.execute(TABLES[kind.name].insert(), stored)
+    except IntegrityError as error:
+        raise _duplicate(kind, error) from None
+
+
+def change(tx: Tx, kind: Kind, row: Row, *, generation: int | None = None, at: str) -> None:
+    """The row is as given. If it was in effect as it stood, that becomes its good form. Raises Duplicate."""
+    values = {f"new_{name}": row.__dict__[name] for name in _changing(kind.name)}
+    values |= {"key": row.id, "new_spec": _spec(kind, row), "at": at, "asked": generation}
+    try:
+        tx.connection.execute(_change(kind.name), values)
+    except IntegrityError as error:
+        raise _duplicate(kind, error) from None
+
+
+def touch(tx: Tx, kind: Kind, ids: Sequence[str], generation: int, *, at: str) -> None:
+    """Something below these rows has changed: they are on their way too, in the form they have."""
+    if ids:
+        values = {"ids": listed(tx.database.dialect, ids), "asked": generation, "at": at}
+        tx.connection.execute(_touch(kind.name, tx.database.dialect), values)
+
+
+def delete(tx: Tx, kind: Kind, ids: Sequence[str], *, generation: int | None = None) -> None:
+    """Rooted: the rows are on their way out since `generation`, or since an earlier one. Others are gone."""
+    if ids:
+        values = {"ids": listed(tx.database.dialect, ids), "asked": generation}
+        tx.connection.execute(_delete(kind.name, tx.database.dialect), values)
+
+
+def _columns(kind: Kind, row: Row) -> Json:
+    values = row.__dict__
+    return {"id": row.id} | {a.name: values[a.name] for a in kind.columns}
+
+
+def _spec(kind: Kind, row: Row) -> Json:
+    values = row.__dict__
+    return {name: values[name] for name in _kept(kind.name)}
+
+
+@cache
+def _kept(name: str) -> tuple[str, ...]:
+    """The attributes that are kept in the spec: what is no column, and what is but can be changed (a row's good form
+    is its spec of then)."""
+    kind = BY_NAME[name]
+    return tuple(
+        a.name
+        for a in kind
+        if not a.back and a.name not in DERIVED | {"id", kind.parent} and (not a.column or a.access.when == "change")
+    )
+
+
+def _duplicate(kind: Kind, error: IntegrityError) -> Exception:
+    """What the constraint that was violated says; any other integrity error as it is."""
+    diagnostics = getattr(error.orig, "diag", None)
+    said = f"{getattr(diagnostics, 'constraint_name', None) or error.orig}"
+    if said.startswith("NOT NULL") or getattr(error.orig, "sqlstate", "23505") != "23505":
+        return error
+    for columns in kind.unique:
+        name = f"uq_{kind.name}_{'_'.join(columns)}"
+        if said == name or all(f"{kind.name}.{column}" in said for column in columns):
+            return Duplicate(kind, columns)
+    return Duplicate(kind, ("id",))
+
+
+def _alive(kind: Kind, table: Table) -> list[ColumnElement[bool]]:
+    return [table.c.deleted_generation.is_(None)] if kind.root else []
+
+
+def _shape(columns: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of columns compared with a value, and with null."""
+    nulls = tuple(name for name, value in columns.items() if value is None)
+    return tuple(name for name in columns if name not in nulls), nulls
+
+
+def _equal(kind: Kind, equal: tuple[str, ...], nulls: tuple[str, ...]) -> list[ColumnElement[bool]]:
+    table = TABLES[kind.name]
+    same = [table.c[name] == bindparam(name) for name in equal]
+    return [*same, *(table.c[name].is_(None) for name in nulls), *_alive(kind, table)]
+
+
+@cache
+def _get(name: str, within_parent: bool) -> Select[Any]:
+    kind = BY_NAME[name]
+    read = reading(name)
+    statement = read.select.where(read.table.c[kind.key] == bindparam("key"))
+    if within_parent:
+        statement = statement.where(read.table.c[kind.parent or "id"] == bindparam("parent"))
+    return statement
+
+
+@cache
+def _find(name: str, equal: tuple[str, ...], nulls: tuple[str, ...]) -> Select[Any]:
+    read = reading(name)
+    order = [read.table.c[column] for column in ("created_at", "id") if column in read.table.c]
+    return read.select.where(*_equal(read.kind, equal, nulls)).order_by(*order)
+
+
+@cache
+def _count(name: str, equal: tuple[str, ...], nulls: tuple[str, ...]) -> Select[Any]:
+    table = TABLES[name]
+    return select(func.count()).select_from(table).where(*_equal(BY_NAME[name], equal, nulls))
+
+
+@cache
+def _place(name: str) -> Select[Any]:
+    kind = BY_NAME[name]
+    table = TABLES[name]
+    root = table.c[root_column(kind)] if kind.root else null()
+    project = table.c.project_id if kind.owned else null()
+    deleted = table.c.deleted_generation if kind.root else null()
+    return select(table.c.id, root, project, deleted).where(table.c[kind.key] == bindparam("key"))
+
+
+def _lock() -> Select[Any]:
+    root = TABLES[LOADBALANCER.name].c
+    numbers = (root.generation, root.observed_generation, root.failed_generation, root.deleted_generation)
+    return select(*numbers, root.project_id).where(root.id == bindparam("key")).with_for_update()
+
+
+_LOCK = _lock()
+
+
+@cache
+def _changing(name: str) -> tuple[str, ...]:
+    """The columns of attributes that may have another value after a change."""
+    kind = BY_NAME[name]
+    fixed = {"id", "created_at", "updated_at", "project_id", f"{kind.root}_id"}
+    return tuple(a.name for a in kind.columns if a.name not in fixed)
+
+
+@cache
+def _change(name: str) -> Update:
+    kind = BY_NAME[name]
+    table = TABLES[name]
+    values: dict[str, Any] = {column: bindparam(f"new_{column}") for column in _changing(name)}
+    values["spec"] = bindparam("new_spec")
+    if "updated_at" in table.c:
+        values["updated_at"] = bindparam("at")
+    if kind.root:
+        values["changed_generation"] = values["spec_generation"] = bindparam("asked", type_=BigInteger)
+        values["good_spec"] = case((in_effect(kind, table), table.c.spec), else_=table.c.good_spec)
+    return update(table).where(table.c.id == bindparam("key")).values(values)
+
+
+def in_effect(kind: Kind, table: Table) -> ColumnElement[bool]:
+    """Whether the stored document is known to be in effect: observed, and not refused."""
+    root = table if kind.is_root else TABLES[kind.root or ""]
+    observed: Any = root.c.observed_generation
+    if not kind.is_root:
+        observed = select(observed).where(root.c.id == table.c[root_column(kind)]).scalar_subquery()
+    failed = table.c.failed_generation
+    refused = or_(failed.is_(None), failed < table.c.spec_generation) if not kind.is_root else true()
+    return and_(table.c.spec_generation <= observed, refused)
+
+
+@cache
+def _touch(name: str, dialect: str) -> Update:
+    kind = BY_NAME[name]
+    table = TABLES[name]
+    values: dict[str, Any] = {"updated_at": bindparam("at")} if "updated_at" in table.c else {}
+    if kind.root:
+        asked = bindparam("asked", type_=BigInteger)
+        changed = table.c.changed_generation
+        values["changed_generation"] = case((changed < asked, asked), else_=changed)
+    return update(table).where(among(dialect, table.c.id, "ids")).values(values)
+
+
+@cache
+def _delete(name: str, dialect: str) -> Any:
+    kind = BY_NAME[name]
+    table = TABLES[name]
+    these = among(dialect, table.c.id, "ids")
+    if not kind.root:
+        return table.delete().where(these)
+    since = func.coalesce(table.c.deleted_generation, bindparam("asked", type_=BigInteger))
+    return update(table).where(these).values(deleted_generation=since)

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables: one for each kind, read off its attributes, and those of the store's own."""
+
+from typing import Any, Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeEngine
+
+from caryatid.model import KINDS
+from caryatid.model.kind import Attribute, Kind
+
+ID_LENGTH: Final = 36
+TIME_LENGTH: Final = 26
+WORD_LENGTH: Final = 64
+
+Generation = BigInteger
+Document = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+METADATA = MetaData(
+    naming_convention={"pk": "pk_%(table_name)s", "ix": "ix_%(table_name)s_%(column_0_N_name)s"},
+)
+# No foreign keys between documents: rows that are going stay beside new ones for a while, trees are inserted in any
+# order, and what may be deleted while something refers to it is a rule of the model, checked under the root's lock.
+
+
+def root_column(kind: Kind) -> str:
+    """Name of the column that holds the id of the root (of a root: its own id)."""
+    return "id" if kind.is_root else f"{kind.root}_id"
+
+
+def _type(attribute: Attribute) -> TypeEngine[Any]:
+    if attribute.ref is not None:
+        return String(ID_LENGTH)
+    if attribute.plain is bool:
+        return Boolean()
+    if attribute.plain is int:
+        return Integer()
+    return String(attribute.key.text if attribute.key else None)
+
+
+def _own_columns(kind: Kind) -> list[Column[Any]]:
+    """The columns that attributes have, the one of the root apart."""
+    root = f"{kind.root}_id" if kind.root else None
+    return [Column(a.name, _type(a), nullable=a.nullable) for a in kind.columns if a.name not in {"id", root}]
+
+
+def _generations(kind: Kind) -> list[Column[Any]]:
+    """What status and good form are derived from (decisions 1 and 2)."""
+    columns: list[Column[Any]] = [
+        Column("created_generation", Generation, nullable=False),
+        Column("changed_generation", Generation, nullable=False),  # of the last change of it or of what is below it
+        Column("spec_generation", Generation, nullable=False),  # of the last change of its own document
+        Column("deleted_generation", Generation),
+        Column("failed_generation", Generation, nullable=not kind.is_root),
+        Column("good_spec", Document),  # the last document in effect before this one
+        Column("reason", Text),
+    ]
+    if kind.is_root:
+        columns += [
+            Column("generation", Generation, nullable=False),
+            Column("observed_generation", Generation, nullable=False),
+        ]
+    elif kind.root:
+        columns.append(Column(f"{kind.root}_id", String(ID_LENGTH), nullable=False))
+    return columns
+
+
+def _indexes(kind: Kind, table: Table) -> None:
+    for columns in kind.unique:
+        living = table.c.deleted_generation.is_(None) if kind.root else None
+        name = f"uq_{kind.name}_{'_'.join(columns)}"
+        Index(name, *(table.c[c] for c in columns), unique=True, sqlite_where=living, postgresql_where=living)
+    age = [table.c[name] for name in ("created_at", "id") if name in table.c]
+    if kind.owned:
+        Index(f"ix_{kind.name}_project", table.c.project_id, *age)
+    if "created_at" in table.c:
+        Index(f"ix_{kind.name}_age", *age)
+    for attribute in kind.columns:
+        if attribute.ref is not None:
+            Index(f"ix_{kind.name}_{attribute.name}", table.c[attribute.name])
+    if kind.root:
+        _index_what_settling_looks_for(kind, table)
+
+
+def _index_what_settling_looks_for(kind: Kind, table: Table) -> None:
+    root = table.c[root_column(kind)]
+    if root.name not in kind.attributes:
+        Index(f"ix_{kind.name}_{root.name}", root)
+    if not kind.is_root:
+        gone, refused = table.c.deleted_generation.is_not(None), table.c.failed_generation.is_not(None)
+        Index(f"ix_{kind.name}_gone", root, sqlite_where=gone, postgresql_where=gone)
+        Index(f"ix_{kind.name}_refused", root, sqlite_where=refused, postgresql_where=refused)
+
+
+def _table(kind: Kind) -> Table:
+    table = Table(
+        kind.name,
+        METADATA,
+        Column("id", String(ID_LENGTH), primary_key=True),
+        *_own_columns(kind),
+        *(_generations(kind) if kind.root else []),
+        Column("spec", Document, nullable=False),
+    )
+    _indexes(kind, table)
+    return table
+
+
+TABLES: dict[str, Table] = {kind.name: _table(kind) for kind in KINDS}
+
+WORK = Table(
+    "work",
+    METADATA,
+    Column("root_id", String(ID_LENGTH), primary_key=True),
+    Column("root_kind", String(WORD_LENGTH), nullable=False),
+    Column("due_at", Float(53)),
+    Column("lease_until", Float(53)),
+    Column("fence", BigInteger, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("asks", BigInteger, nullable=False),
+    Column("pending_since", Float(53)),
+    Column("priority", Integer, nullable=False),
+    Column("worker", String(255)),
+    Index("ix_work_due_at", "due_at"),
+)
+JOB = Table(
+    "job",
+    METADATA,
+    Column("id", String(ID_LENGTH), primary_key=True),
+    Column("project_id", String(ID_LENGTH)),
+    Column("user_id", String(255), nullable=False),
+    Column("request_id", String(255), nullable=False),
+    Column("action", String(WORD_LENGTH), nullable=False),
+    Column("resource_type", String(WORD_LENGTH), nullable=False),
+    Column("resource_id", String(255), nullable=False),
+    Column("loadbalancer_id", String(ID_LENGTH)),
+    Column("generation", Generation, nullable=False),
+    Column("created_at", String(TIME_LENGTH), nullable=False),
+    Column("ended_at", String(TIME_LENGTH)),
+    Column("outcome", String(WORD_LENGTH)),
+    Column("reason", Text),
+    Index("ix_job_age", "created_at", "id"),
+    Index("ix_job_project", "project_id", "created_at", "id"),
+    Index("ix_job_resource", "resource_id"),
+    Index("ix_job_loadbalancer", "loadbalancer_id", "generation"),
+)
+_open = JOB.c.ended_at.is_(None)
+Index("ix_job_open", JOB.c.loadbalancer_id, sqlite_where=_open, postgresql_where=_open)
+ATTEMPT = Table(
+    "attempt",
+    METADATA,
+    Column("root_id", String(ID_LENGTH), primary_key=True),
+    Column("fence", BigInteger, primary_key=True, autoincrement=False),
+    Column("generation", Generation, nullable=False),
+    Column("started_at", String(TIME_LENGTH), nullable=False),
+    Column("ended_at", String(TIME_LENGTH)),
+    Column("outcome", String(WORD_LENGTH)),
+    Column("reason", Text),
+    Column("log", Document, nullable=False),
+    Index("ix_attempt_age", "started_at"),
+)
+EVENT = Table(
+    "event",
+    METADATA,
+    Column("seq", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True),
+    Column("at", String(TIME_LENGTH), nullable=False),
+    Column("kind", String(WORD_LENGTH), nullable=False),
+    Column("resource_id", String(255), nullable=False),
+    Column("project_id", String(ID_LENGTH)),
+    Column("action", String(WORD_LENGTH), nullable=False),
+    Column("loadbalancer_id", String(ID_LENGTH)),
+    Column("detail", Document),
+    Index("ix_event_at", "at"),
+    Index("ix_event_project", "project_id", "seq"),
+    Index("ix_event_resource", "resource_id", "seq"),
+    sqlite_autoincrement=True,
+)
+OBSERVATION = Table(
+    "observation",
+    METADATA,
+    Column("kind", String(WORD_LENGTH), primary_key=True),
+    Column("id", String(ID_LENGTH), primary_key=True),
+    Column("loadbalancer_id", String(ID_LENGTH), nullable=False),
+    Column("operating_status", String(16), nullable=False),
+    Column("seen_at", Float(53), nullable=False),
+    Index("ix_observation_loadbalancer", "loadbalancer_id"),
+)
+COUNTERS = ("bytes_in", "bytes_out", "total_connections", "request_errors")
+"""Counters that grow; each is kept as of this life of the process (`x`) and of its earlier lives (`base_x`)."""
+STATISTIC = Table(
+    "statistic",
+    METADATA,
+    Column("listener_id", String(ID_LENGTH), primary_key=True),
+    Column("amphora_id", String(ID_LENGTH), primary_key=True),
+    Column("loadbalancer_id", String(ID_LENGTH), nullable=False),
+    Column("epoch", String(WORD_LENGTH), nullable=False),
+    Column("active_connections", BigInteger, nullable=False),
+    *(Column(name, BigInteger, nullable=False) for name in COUNTERS),
+    *(Column(f"base_{name}", BigInteger, nullable=False) for name in COUNTERS),
+    Index("ix_statistic_loadbalancer", "loadbalancer_id"),
+    Index("ix_statistic_amphora", "amphora_id"),
+)
+TOMBSTONE = Table(
+    "tombstone",
+    METADATA,
+    Column("amphora_id", String(ID_LENGTH), primary_key=True),
+    Column("host_id", String(255), nullable=False),
+    Column("loadbalancer_id", String(ID_LENGTH), nullable=False),
+    Column("generation", Generation, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("port_ids", Document, nullable=False),
+    Column("created_at", Float(53), nullable=False),
+    Index("ix_tombstone_host", "host_id"),
+)
+HOST_CREDENTIAL = Table(
+    "host_credential",
+    METADATA,
+    Column("host_id", String(255), primary_key=True),
+    Column("heartbeat_key", LargeBinary, nullable=False),
+    Column("certificate_serial", String(WORD_LENGTH), nullable=False),
+    Column("revoked", Boolean, nullable=False),
+)
+ENROLMENT = Table(
+    "enrolment",
+    METADATA,
+    Column("token_id", String(255), primary_key=True),
+    Column("secret_hash", LargeBinary, nullable=False),
+    Column("expires_at", Float(53), nullable=False),
+    Column("used_at", Float(53)),
+)
+SETTING = Table(
+    "setting",
+    METADATA,
+    Column("name", String(255), primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+LEASE = Table(
+    "lease",
+    METADATA,
+    Column("name", String(255), primary_key=True),
+    Column("holder", String(255), nullable=False),
+    Column("until", Float(53), nullable=False),
+)

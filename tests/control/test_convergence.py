@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Any requests, a worker that is killed anywhere, a world that fails at any call: in the end the world is what was
+asked for. This is the heart of the suite."""
+
+import tempfile
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+from sqlalchemy import text
+
+from caryatid.config import Settings
+from caryatid.control import initial, operator, writes
+from caryatid.control.attempt import Attempt
+from caryatid.control.door import Door, provider
+from caryatid.control.reconcile import attend
+from caryatid.drivers.amphora.base import TimeOutException
+from caryatid.drivers.noop import WORLD, NoopAmphoraDriver
+from caryatid.errors import Conflict, Refused
+from caryatid.model import AMPHORA, LISTENER, LOADBALANCER, MEMBER, POOL, PORT
+from caryatid.model.policy import Caller
+from caryatid.store import migrate, rows, work
+from caryatid.store import tree as trees
+from caryatid.store.database import Database
+
+CALLER = Caller("tester", "p1", is_admin=True)
+TURNS_MAX = 60
+
+
+class KilledError(BaseException):
+    """The worker's process is no more."""
+
+
+class World(RuleBasedStateMachine):
+    """Requests and mishaps, in any order."""
+
+    loadbalancers = Bundle("loadbalancers")
+    listeners = Bundle("listeners")
+    pools = Bundle("pools")
+    members = Bundle("members")
+
+    @initialize()
+    def begin(self):
+        WORLD.forget()
+        self.directory = tempfile.TemporaryDirectory()
+        url = f"sqlite:///{self.directory.name}/caryatid.db"
+        migrate.upgrade(url)
+        known = Settings(
+            state_dir=Path(self.directory.name),
+            amphora_driver="noop",
+            compute_driver="noop",
+            network_driver="noop",
+            delete_deadline_s=1e9,
+        )
+        self.door = Door(Database(url), provider(known, NoopAmphoraDriver()), known)
+        initial.ensure(self.door)
+
+    def teardown(self):
+        if hasattr(self, "door"):
+            self.converge()
+            self.look()
+            self.door.database.close()
+            self.directory.cleanup()
+        WORLD.forget()
+
+    # requests
+
+    @rule(target=loadbalancers)
+    def create_loadbalancer(self):
+        body = {"vip_subnet_id": initial.SUBNET_ID}
+        return writes.create(self.door, CALLER, LOADBALANCER, body).document["id"]
+
+    @rule(target=listeners, loadbalancer=loadbalancers, port=st.integers(80, 83))
+    def create_listener(self, loadbalancer, port):
+        body = {"loadbalancer_id": loadbalancer, "protocol": "HTTP", "protocol_port": port}
+        return self.created(LISTENER, body)
+
+    @rule(target=pools, listener=listeners)
+    def create_pool(self, listener):
+        return self.created(POOL, {"listener_id": listener, "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"})
+
+    @rule(target=members, pool=pools, number=st.integers(1, 4))
+    def create_member(self, pool, number):
+        body = {"address": f"192.0.2.{number}", "protocol_port": 80}
+        return self.created(MEMBER, body, parent_id=pool)
+
+    @rule(member=members, weight=st.integers(0, 5))
+    def change_member(self, member, weight):
+        self.allowed_to_fail(lambda: writes.change(self.door, CALLER, MEMBER, member, {"weight": weight}))
+
+    @rule(listener=listeners, up=st.booleans())
+    def change_listener(self, listener, up):
+        self.allowed_to_fail(lambda: writes.change(self.door, CALLER, LISTENER, listener, {"admin_state_up": up}))
+
+    @rule(member=consumes(members))
+    def delete_member(self, member):
+        self.allowed_to_fail(lambda: writes.delete(self.door, CALLER, MEMBER, member))
+
+    @rule(pool=consumes(pools))
+    def delete_pool(self, pool):
+        self.allowed_to_fail(lambda: writes.delete(self.door, CALLER, POOL, pool))
+
+    @rule(listener=consumes(listeners))
+    def delete_listener(self, listener):
+        self.allowed_to_fail(lambda: writes.delete(self.door, CALLER, LISTENER, listener))
+
+    @rule(loadbalancer=consumes(loadbalancers))
+    def delete_loadbalancer(self, loadbalancer):
+        self.allowed_to_fail(lambda: writes.delete(self.door, CALLER, LOADBALANCER, loadbalancer, cascade=True))
+
+    @rule(loadbalancer=loadbalancers)
+    def failover(self, loadbalancer):
+        self.allowed_to_fail(lambda: operator.failover(self.door, CALLER, loadbalancer))
+
+    # mishaps
+
+    @rule()
+    def work_once(self):
+        self.turn()
+
+    @rule(calls=st.integers(1, 6))
+    def work_and_be_killed(self, calls):
+        """The process ends at its n-th act outside, with or without the act having happened."""
+        self.mishap_at(calls, KilledError)
+        self.turn()
+
+    @rule(calls=st.integers(1, 6))
+    def work_in_a_world_that_fails(self, calls):
+        self.mishap_at(calls, TimeOutException)
+        self.turn()
+
+    @rule()
+    def two_workers_on_one_root(self):
+        """One is paused past its lease; another does its work; the first one wakes and must change nothing."""
+        first = self.claimed()
+        if first is None:
+            return
+        self.expire()
+        self.turn()
+        try:
+            attend(self.door, Attempt(first))
+        except Exception as error:  # noqa: BLE001  any refusal will do; the world is looked at afterwards
+            assert type(error).__name__ == "LeaseLost"
+
+    # what holds
+
+    @invariant()
+    def statuses_are_never_unknown(self):
+        if not hasattr(self, "door"):
+            return
+        with self.door.database.read() as tx:
+            for document in rows.find(tx, LOADBALANCER):
+                assert document["provisioning_status"] in ("PENDING_CREATE", "PENDING_UPDATE", "ACTIVE", "ERROR")
+
+    def converge(self):
+        WORLD.mishap = lambda _number, _name: None
+        for _ in range(TURNS_MAX):
+            self.expire()
+            if not self.turn():
+                return
+        raise AssertionError("it never ends")
+
+    def look(self):
+        """The world is what was asked for."""
+        with self.door.database.read() as tx:
+            living = {d["id"] for d in rows.find(tx, LOADBALANCER)}
+            amphorae = rows.find(tx, AMPHORA)
+            assert {a["loadbalancer_id"] for a in amphorae} == living
+            assert len(amphorae) == len(living), "one amphora each"
+            assert WORLD.machines == {a["id"] for a in amphorae}
+            assert set(WORLD.trees) == WORLD.machines == set(WORLD.vips)
+            assert {p["device_id"] for p in rows.find(tx, PORT)} == living
+            for amphora in amphorae:
+                assert amphora["status"] == "ALLOCATED"
+                wanted = trees.load(tx, amphora["loadbalancer_id"])
+                made = WORLD.trees[amphora["id"]]
+                assert (made.listeners, made.pools) == (wanted.listeners, wanted.pools)
+            for kind in (LOADBALANCER, LISTENER, POOL, MEMBER):
+                assert all(d["provisioning_status"] == "ACTIVE" for d in rows.find(tx, kind))
+            left = tx.connection.execute(text("SELECT count(*) FROM loadbalancer")).scalar_one()
+            assert left == len(living), "what was deleted is gone"
+
+    # how
+
+    def created(self, kind, body, parent_id=None):
+        try:
+            return writes.create(self.door, CALLER, kind, body, parent_id=parent_id).document["id"]
+        except (Refused, Conflict, Exception) as error:
+            if getattr(error, "status", 500) >= 500:
+                raise
+            return multiple()
+
+    def allowed_to_fail(self, act):
+        """What is deleted already, or being deleted, may refuse."""
+        try:
+            act()
+        except Exception as error:
+            if getattr(error, "status", 500) not in (400, 404, 409):
+                raise
+
+    def mishap_at(self, calls, error):
+        at = WORLD.calls + calls
+
+        def mishap(number, _name):
+            if number == at:
+                raise error
+
+        WORLD.mishap = mishap
+
+    def claimed(self):
+        return work.claim(self.door.database, "test")
+
+    def turn(self):
+        claim = self.claimed()
+        if claim is None:
+            return False
+        try:
+            attend(self.door, Attempt(claim))
+        except KilledError:
+            self.expire()
+        return True
+
+    def expire(self):
+        """Leases have run out, and back-offs."""
+        with self.door.database.transaction() as tx:
+            tx.connection.execute(text("UPDATE work SET lease_until = NULL, due_at = 0 WHERE due_at IS NOT NULL"))
+
+
+TestConvergence = World.TestCase
+TestConvergence.settings = settings(
+    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+)

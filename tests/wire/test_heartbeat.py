@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reports survive the network as it is, and nobody else's are believed."""
+
+import time
+import uuid
+import zlib
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from caryatid.wire.heartbeat import (
+    DATAGRAM_BYTES_MAX,
+    HEADER,
+    SIGNATURE_BYTES,
+    Header,
+    HeartbeatForged,
+    HeartbeatMalformed,
+    HeartbeatReplayed,
+    ReplayGuard,
+    pack,
+    unpack,
+)
+
+KEY = b"k" * 32
+
+
+def name() -> str:
+    return str(uuid.uuid4())
+
+
+def message(members=2, **more):
+    listener, pool = name(), name()
+    return {
+        "amphora_id": name(),
+        "loadbalancer_id": name(),
+        "generation": 3,
+        "epoch": "1.2",
+        "at": 1,
+        "full": True,
+        "running": True,
+        "part": (0, 1),
+        "listeners": {listener: ("OPEN", 1, 2, 3, 4, 5)},
+        "pools": {f"{pool}:{listener}": ("UP", {name(): "UP" for _ in range(members)})},
+        **more,
+    }
+
+
+def key_of(host):
+    return KEY if host == "h1" else None
+
+
+def test_what_is_packed_is_unpacked():
+    messages = [message(), {"host": {name(): ("hash", 4)}, "part": (0, 1)}]
+    (datagram,) = pack(KEY, Header("h1", 7, 100), messages)
+    report = unpack(datagram, key_of, ReplayGuard())
+    assert (report.host_id, report.boot_id, report.sequence) == ("h1", 7, 100)
+    assert report.messages == messages
+
+
+def test_many_amphorae_share_datagrams_and_each_has_its_own_sequence():
+    messages = [message() for _ in range(40)]
+    datagrams = pack(KEY, Header("h1", 7, 100), messages)
+    assert len(datagrams) < 10
+    guard = ReplayGuard()
+    reports = [unpack(datagram, key_of, guard) for datagram in datagrams]
+    assert [report.sequence for report in reports] == list(range(100, 100 + len(datagrams)))
+    assert [one for report in reports for one in report.messages] == messages
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 700), st.integers(1, 40), st.integers(1, 8))
+def test_a_snapshot_of_any_size_fits_into_small_datagrams_and_can_be_put_together(members, listeners, pools):
+    whole = message(0)
+    whole["listeners"] = {name(): ("OPEN", 1 << 40, 1 << 41, 3, 1 << 30, 5) for _ in range(listeners)}
+    whole["pools"] = {f"{name()}:{name()}": ("UP", {name(): "no check" for _ in range(members)}) for _ in range(pools)}
+    guard = ReplayGuard()
+    parts = {}
+    for datagram in pack(KEY, Header("h1", 7, 1), [whole]):
+        assert len(datagram) <= DATAGRAM_BYTES_MAX
+        for part in unpack(datagram, key_of, guard).messages:
+            parts[part["part"][0]] = part
+            count = part["part"][1]
+    assert sorted(parts) == list(range(count))
+    found = {"listeners": {}, "pools": {}}
+    for part in parts.values():
+        found["listeners"] |= part["listeners"]
+        for pool, (status, seen) in part["pools"].items():
+            assert status == "UP"
+            found["pools"].setdefault(pool, ("UP", {}))[1].update(seen)
+    assert found["listeners"] == whole["listeners"]
+    assert found["pools"] == whole["pools"]
+
+
+def test_a_forged_datagram_is_known_as_such():
+    (datagram,) = pack(KEY, Header("h1", 7, 1), [message()])
+    guard = ReplayGuard()
+    for position in (HEADER.size, len(datagram) // 2, len(datagram) - 1):
+        broken = bytearray(datagram)
+        broken[position] ^= 1
+        with pytest.raises(HeartbeatForged):
+            unpack(bytes(broken), key_of, guard)
+    (other,) = pack(b"x" * 32, Header("h1", 7, 1), [message()])
+    with pytest.raises(HeartbeatForged):
+        unpack(other, key_of, guard)
+    (unknown,) = pack(KEY, Header("h2", 7, 1), [message()])
+    with pytest.raises(HeartbeatForged):
+        unpack(unknown, key_of, guard)
+    unpack(datagram, key_of, guard)
+
+
+def test_a_replayed_datagram_is_refused_and_a_reordered_one_is_not():
+    datagrams = [pack(KEY, Header("h1", 7, number), [message()])[0] for number in range(200)]
+    guard = ReplayGuard()
+    for number in (0, 2, 1, 5, 3, 4, 60):
+        unpack(datagrams[number], key_of, guard)
+    for number in (0, 1, 2, 3, 4, 5, 60):
+        with pytest.raises(HeartbeatReplayed):
+            unpack(datagrams[number], key_of, guard)
+    unpack(datagrams[120], key_of, guard)
+    unpack(datagrams[57], key_of, guard)
+    with pytest.raises(HeartbeatReplayed):
+        unpack(datagrams[56], key_of, guard)
+
+
+def test_a_datagram_of_an_earlier_start_of_the_agent_is_refused():
+    guard = ReplayGuard()
+    old, new, later = (pack(KEY, Header("h1", boot, number), [message()])[0] for boot, number in ((7, 9), (8, 1), (7, 10)))
+    unpack(old, key_of, guard)
+    unpack(new, key_of, guard)
+    with pytest.raises(HeartbeatReplayed):
+        unpack(later, key_of, guard)
+    guard.forget("h1")
+    unpack(later, key_of, guard)
+
+
+@given(st.binary(max_size=1300))
+def test_noise_is_malformed(noise):
+    with pytest.raises(HeartbeatMalformed):
+        unpack(noise, key_of, ReplayGuard())
+
+
+def signed(body: bytes, version: int = 1) -> bytes:
+    import hmac
+
+    head = HEADER.pack(b"CYH", version, 2, 7, 1) + b"h1" + body
+    return head + hmac.digest(KEY, head, "sha256")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"no zlib",
+        zlib.compress(b"no json"),
+        zlib.compress(b"{}"),
+        zlib.compress(b'[{"amphora_id": 5}]'),
+        zlib.compress(b"[" + b" " * (1 << 19) + b"]"),
+        zlib.compress(orjson.dumps([message()]))[:-4],
+    ],
+)
+def test_a_host_that_sends_nonsense_under_its_own_key_does_no_harm(body):
+    with pytest.raises(HeartbeatMalformed):
+        unpack(signed(body), key_of, ReplayGuard())
+
+
+def test_an_unknown_version_is_malformed_and_unknown_members_are_ignored():
+    body = zlib.compress(orjson.dumps([message(novelty=1)]))
+    with pytest.raises(HeartbeatMalformed):
+        unpack(signed(body, version=9), key_of, ReplayGuard())
+    (one,) = unpack(signed(body), key_of, ReplayGuard()).messages
+    assert "novelty" not in one
+
+
+def test_twenty_thousand_reports_a_second_can_be_read():
+    datagrams = [pack(KEY, Header("h1", 7, number), [message()])[0] for number in range(2000)]
+    guard = ReplayGuard()
+    begin = time.process_time()
+    for datagram in datagrams:
+        unpack(datagram, key_of, guard)
+    took = time.process_time() - begin
+    print(f"{len(datagrams) / took:.0f} reports a second, {len(datagrams[0])} bytes each")
+    assert len(datagrams) / took > 20_000
+    assert len(datagrams[0]) > HEADER.size + SIGNATURE_BYTES
