@@ -143,7 +143,7 @@ def installation(directory: Path) -> Iterator[str]:
 def member(name: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """A web server that answers with `name`, and its port."""
     port = free_port(0)
-    process = subprocess.Popen([sys.executable, "-c", MEMBER, str(port), name])
+    process = subprocess.Popen([sys.executable, "-c", MEMBER, str(port), name], stderr=subprocess.DEVNULL)
     try:
         wait_for(lambda: answers(f"http://127.0.0.1:{port}/"), f"member {name} serves")
         yield process, port

@@ -6,6 +6,7 @@ The databases are SQLite, and a PostgreSQL of the session's own; its absence is 
 
 import os
 import pwd
+import select
 import shutil
 import socket
 import subprocess
@@ -171,7 +172,8 @@ def _create(folder: str, name: str, template: str) -> None:
 
 
 def _binary(name: str) -> str:
-    found = shutil.which(name) or next((str(p) for p in sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))), None)
+    installed = [shutil.which(name), *sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))]
+    found = next(filter(None, installed), None)
     assert found, f"PostgreSQL is not installed: no {name}"
     return str(Path(found).resolve())
 
@@ -186,7 +188,8 @@ def _as_user(folder: Path) -> list[str]:
 
 
 def _run(command: list[object]) -> None:
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=START_S * 2)
+    command = [str(part) for part in command]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=START_S * 2)
     assert done.returncode == 0, done.stderr
 
 
@@ -196,5 +199,5 @@ def _wait(folder: Path, server: subprocess.Popen[bytes]) -> None:
         with socket.socket(socket.AF_UNIX) as probe:
             if probe.connect_ex(f"{folder}/.s.PGSQL.5432") == 0:
                 return
-        time.sleep(0.05)
+        select.select([], [], [], 0.05)
     pytest.fail(f"PostgreSQL does not start: {(folder / 'log').read_text(errors='replace')}")

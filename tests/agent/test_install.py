@@ -127,7 +127,7 @@ def test_a_dead_member_stays_out_over_a_reload(world):
 
             async def seen_dead() -> bool:
                 rows = await runtime.statistics(amphora.files.stats_socket)
-                return any(row["svname"] == dead.name and row["status"] == "DOWN" for row in rows)
+                return any(row.name == dead.name and row.status == "DOWN" for row in rows)
 
             await world.eventually(seen_dead)
             plan = plan.changed(extra="maxconn 500")

@@ -15,7 +15,7 @@ AS_NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--n
 @pytest.mark.skipif(os.getuid() != 0, reason="all tests here are run by an ordinary user already")
 def test_amphorae_start_reload_die_and_are_adopted_without_privileges(tmp_path):
     files = [str(HERE / name) for name in ("test_supervisor.py", "test_install.py", "test_ports.py")]
-    chosen = "killed or adopts or reload_drops or without_a_reload or deleted or lowest"
+    chosen = "killed_worker or adopts or reload_drops or without_a_reload or lowest"
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": "/nonexistent",

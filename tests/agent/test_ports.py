@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -39,5 +40,5 @@ def test_it_is_right_for_an_ordinary_user_as_well():
     if "Permission denied" in said.stderr:
         pytest.skip("an ordinary user cannot read this environment")
     assert said.returncode == 0, said.stderr
-    with open("/proc/sys/net/ipv4/ip_unprivileged_port_start") as file:
-        assert int(said.stdout) == max(int(file.read()), 1)
+    start = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    assert int(said.stdout) == max(start, 1)

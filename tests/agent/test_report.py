@@ -4,11 +4,16 @@
 import asyncio
 import contextlib
 import os
+import pwd
 import signal
 import socket
 import time
+from pathlib import Path
+
+import pytest
 
 from caryatid.agent.report import Reporter, interpret
+from caryatid.agent.runtime import Row
 from caryatid.wire.heartbeat import ReplayGuard, unpack
 
 KEY = b"k" * 32
@@ -22,7 +27,7 @@ class Receiver:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
         self.socket.setblocking(False)
-        self.address = "127.0.0.1:{}".format(self.socket.getsockname()[1])
+        self.address = f"127.0.0.1:{self.socket.getsockname()[1]}"
         self.guard = ReplayGuard()
         self.messages = []
         self.members = {}
@@ -82,6 +87,26 @@ def test_a_dead_member_is_told_at_once_and_so_is_its_return(world):
                 back = await asyncio.start_server(lambda _r, w: w.close(), "127.0.0.1", port1)
                 async with back:
                     await receiver.until(lambda: receiver.members[one.name] == "UP")
+
+    world.run(scenario)
+
+
+def test_root_gives_its_rights_away_and_still_hears_of_changes(world):
+    if not world.settings.run_as:
+        pytest.skip("only root with a user haproxy has rights to give away")
+
+    async def scenario(agent):
+        with reporting(agent, report_interval_s=60) as receiver:
+            plan = world.plan()
+            async with world.member("one") as port:
+                one = plan.server(port, options=CHECK)
+                await agent.put_configuration(plan.having(one).render())
+                await agent.put_configuration(plan.changed(generation=3, servers=(one,), extra="maxconn 9").render())
+                await receiver.until(lambda: receiver.members == {one.name: "UP"})
+            await receiver.until(lambda: receiver.members[one.name] == "DOWN", 2)
+            worker = agent.amphorae[plan.amphora_id].worker
+            owner = pwd.getpwuid(Path(f"/proc/{worker}").stat().st_uid).pw_name
+            assert owner == world.settings.run_as
 
     world.run(scenario)
 
@@ -160,7 +185,8 @@ def test_a_full_snapshot_comes_in_turns(world):
             await receiver.for_a_while(1)
             full = [one for one in receiver.messages if one.get("full")]
             assert len(full) >= 3
-            assert all(list(one["listeners"]) == [plan.listener] and list(one["pools"]) == [plan.backend] for one in full)
+            assert all(list(one["listeners"]) == [plan.listener] for one in full)
+            assert all(list(one["pools"]) == [plan.backend] for one in full)
 
     world.run(scenario)
 
@@ -191,7 +217,6 @@ def test_five_thousand_members_are_told_whole(world):
 
 
 def test_statuses_are_read_as_haproxy_means_them():
-    row = {"pxname": "p:l", "svname": "m", "type": "2", "scur": "", "slim": "", "bin": "", "bout": "", "stot": "", "ereq": ""}
     for said, meant in {
         "UP": "UP",
         "UP 1/3": "UP",
@@ -203,8 +228,7 @@ def test_statuses_are_read_as_haproxy_means_them():
         "NOLB": "DRAIN",
         "no check": "no check",
     }.items():
-        _, pools = interpret([{**row, "status": said}])
+        _, pools = interpret([Row("p:l", "m", "2", said, 0, 0, 0, 0, 0, 0)])
         assert pools["p:l"][1] == {"m": meant}
-    front = {**row, "type": "0", "svname": "FRONTEND", "status": "OPEN", "slim": "5", "bin": "1", "bout": "2", "stot": "9", "ereq": "3"}
-    assert interpret([{**front, "scur": "4"}])[0] == {"p:l": ("OPEN", 1, 2, 4, 9, 3)}
-    assert interpret([{**front, "scur": "5"}])[0]["p:l"][0] == "FULL"
+    assert interpret([Row("l", "FRONTEND", "0", "OPEN", 4, 5, 9, 1, 2, 3)])[0] == {"l": ("OPEN", 1, 2, 4, 9, 3)}
+    assert interpret([Row("l", "FRONTEND", "0", "OPEN", 5, 5, 9, 1, 2, 3)])[0]["l"][0] == "FULL"

@@ -60,7 +60,7 @@ class Conductor:
         identity = Identity("host", HOST_ID)
         return certificates.sign(self.authority, csr_pem.encode(), identity, datetime.now(UTC), 30).decode()
 
-    async def ca_of(self, request):
+    async def ca_of(self, _request):
         return Response(self.shown_ca)
 
     async def enrol(self, request):
@@ -186,7 +186,7 @@ def test_a_host_enrols_serves_its_controller_and_is_the_same_after_a_restart(wor
                 seen = await asyncio.to_thread(client.diagnostics, plan.amphora_id)
                 assert seen.info["Name"] == "HAProxy"
                 assert seen.check == ""
-                assert {row["pxname"] for row in seen.proxies} >= {plan.listener, plan.backend}
+                assert {row["proxy"] for row in seen.proxies} >= {plan.listener, plan.backend}
                 assert await asyncio.to_thread(client.amphora, "nobody") is None
                 assert await asyncio.to_thread(client.diagnostics, "nobody") is None
                 await asyncio.to_thread(client.delete_amphora, plan.amphora_id, 9, 9)
@@ -268,7 +268,8 @@ def test_a_certificate_is_renewed_without_a_restart(world, enrolling):
             after = enrolling.state_dir.joinpath("host.pem").read_bytes()
             assert after != before
             assert certificates.identity_of(after) == Identity("host", HOST_ID)
-            reader, writer = await asyncio.open_connection("127.0.0.1", port_of(url), ssl=host.client, server_hostname=HOST_ID)
+            port = port_of(url)
+            _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=host.client, server_hostname=HOST_ID)
             assert writer.get_extra_info("peercert")["subject"]
             writer.close()
             client.close()
@@ -285,8 +286,8 @@ def test_keys_are_for_nobody_else(world, enrolling):
         conductor = Conductor()
         async with conductor.serving(), running(enrolling, conductor):
             pass
-        for path in (enrolling.state_dir, enrolling.sockets_dir):
-            assert stat.S_IMODE(path.stat().st_mode) == 0o700
+        assert stat.S_IMODE(enrolling.state_dir.stat().st_mode) == 0o700
+        assert stat.S_IMODE(enrolling.sockets_dir.stat().st_mode) == (0o711 if enrolling.run_as else 0o700)
         for path in enrolling.state_dir.iterdir():
             if path.is_file() and path.name != "token":
                 assert stat.S_IMODE(path.stat().st_mode) == 0o600, path

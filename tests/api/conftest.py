@@ -31,6 +31,7 @@ class Api:
     wakeups: Wakeups
     runner: asyncio.Runner
     client: httpx2.AsyncClient
+    app: object
 
     def request(self, method, path, **kwargs):
         return self.runner.run(self.client.request(method, path, **kwargs))
@@ -55,6 +56,26 @@ class Api:
     def loadbalancer(self, **body):
         return self.create("/loadbalancers", "loadbalancer", **{"vip_subnet_id": SUBNET, **body})
 
+    def populated(self):
+        """A load balancer with one of everything; ids by the names that paths give them."""
+        check = {"type": "HTTP", "delay": 5, "timeout": 5, "max_retries": 2}
+        member = {"address": "10.0.0.1", "protocol_port": 80}
+        rule = {"type": "PATH", "compare_type": "EQUAL_TO", "value": "/x"}
+        policy = {"action": "REJECT", "rules": [rule]}
+        pool = {"name": "p", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "members": [member], "healthmonitor": check}
+        listener = {"protocol": "HTTP", "protocol_port": 8080, "default_pool": pool, "l7policies": [policy]}
+        made = self.loadbalancer(name="whole", listeners=[listener])
+        policies = made["listeners"][0]["l7policies"]
+        return {
+            "loadbalancers": made["id"],
+            "listeners": made["listeners"][0]["id"],
+            "pools": made["pools"][0]["id"],
+            "members": made["pools"][0]["members"][0]["id"],
+            "healthmonitors": made["pools"][0]["healthmonitor"]["id"],
+            "l7policies": policies[0]["id"],
+            "rules": policies[0]["rules"][0]["id"],
+        }
+
     def settle(self, turns_max=200):
         """All that was asked for is in effect."""
         for _ in range(turns_max):
@@ -78,9 +99,10 @@ def open_api(url, chosen):
     wakeups = Wakeups(database)
     wakeups.start()
     with asyncio.Runner() as runner:
-        transport = httpx2.ASGITransport(create_app(door, wakeups))
+        app = create_app(door, wakeups)
+        transport = httpx2.ASGITransport(app)
         client = httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:9876")
-        yield Api(door, wakeups, runner, client)
+        yield Api(door, wakeups, runner, client, app)
         runner.run(client.aclose())
     wakeups.close()
     database.close()

@@ -94,9 +94,7 @@ def test_what_is_no_request_is_refused(authority, text):
 
 
 def test_a_request_that_its_key_did_not_sign_is_refused(authority):
-    der = x509.load_pem_x509_csr(certificates.request(certificates.new_key())).public_bytes(
-        serialization.Encoding.DER
-    )
+    der = x509.load_pem_x509_csr(certificates.request(certificates.new_key())).public_bytes(serialization.Encoding.DER)
     broken = x509.load_der_x509_csr(der[:-1] + bytes([der[-1] ^ 1])).public_bytes(serialization.Encoding.PEM)
     with pytest.raises(CertificateRefused):
         certificates.sign(authority, broken, HOST, NOW, 30)

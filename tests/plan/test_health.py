@@ -110,7 +110,8 @@ def test_news_between_the_parts_of_a_snapshot_is_kept() -> None:
 
 
 def test_a_report_that_comes_late_undoes_nothing() -> None:
-    picture = merge(seen({"blue:web": ("UP", {"m": "UP"})}), message(5, full=False, pools={"blue:web": ("DOWN", {"m": "DOWN"})}))
+    picture = seen({"blue:web": ("UP", {"m": "UP"})})
+    picture = merge(picture, message(5, full=False, pools={"blue:web": ("DOWN", {"m": "DOWN"})}))
     late = merge(picture, message(3, full=False, running=False, pools={"blue:web": ("UP", {"m": "UP"})}))
     assert told(late) == told(picture)
 

@@ -126,7 +126,8 @@ def test_a_replayed_datagram_is_refused_and_a_reordered_one_is_not():
 
 def test_a_datagram_of_an_earlier_start_of_the_agent_is_refused():
     guard = ReplayGuard()
-    old, new, later = (pack(KEY, Header("h1", boot, number), [message()])[0] for boot, number in ((7, 9), (8, 1), (7, 10)))
+    order = ((7, 9), (8, 1), (7, 10))
+    old, new, later = (pack(KEY, Header("h1", boot, number), [message()])[0] for boot, number in order)
     unpack(old, key_of, guard)
     unpack(new, key_of, guard)
     with pytest.raises(HeartbeatReplayed):

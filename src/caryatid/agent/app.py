@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from caryatid.agent.amphora import Amphora
 from caryatid.agent.host import Agent
+from caryatid.agent.install import Broken, Outcome
 from caryatid.wire.agent import ID_PATTERN, VERSION, Applied, Configuration, Refusal, Stale
 from caryatid.wire.tls import Peer
 
@@ -25,11 +25,41 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 def create_app(agent: Agent) -> Starlette:
     """The ASGI application. Only a peer whose certificate has the role `controller` gets past its door."""
+    handlers = Handlers(agent)
+    one = f"/{VERSION}/amphorae/{{amphora_id}}"
+    table: list[tuple[str, str, Handler]] = [
+        (f"/{VERSION}", "GET", handlers.info),
+        (f"/{VERSION}/", "GET", handlers.info),
+        (f"/{VERSION}/amphorae", "GET", handlers.amphorae),
+        (one, "GET", handlers.amphora),
+        (one, "DELETE", handlers.delete),
+        (f"{one}/configuration", "PUT", handlers.put_configuration),
+        (f"{one}/diagnostics", "GET", handlers.diagnostics),
+    ]
+    return Starlette(routes=[Route(path, _for_controllers(handler), methods=[verb]) for path, verb, handler in table])
 
-    async def info(request: Request) -> Response:
-        return _json(agent.info())
 
-    async def put_configuration(request: Request) -> Response:
+class Handlers:
+    """One method for each request that the agent answers."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    async def info(self, _: Request) -> Response:
+        return _json(self._agent.info())
+
+    async def amphorae(self, _: Request) -> Response:
+        return _raw(orjson.dumps([amphora.state() for amphora in self._agent.amphorae.values()]))
+
+    async def amphora(self, request: Request) -> Response:
+        found = self._agent.amphorae.get(request.path_params["amphora_id"])
+        return _json(await self._agent.details(found)) if found else _absent()
+
+    async def diagnostics(self, request: Request) -> Response:
+        found = self._agent.amphorae.get(request.path_params["amphora_id"])
+        return _json(await self._agent.diagnostics(found)) if found else _absent()
+
+    async def put_configuration(self, request: Request) -> Response:
         body = await _body(request)
         if body is None:
             return _json(Refusal(reason=f"The body is larger than {BODY_BYTES_MAX} bytes."), 413)
@@ -39,18 +69,9 @@ def create_app(agent: Agent) -> Starlette:
             return _json(Refusal(reason=_faults(error)), 400)
         if wanted.amphora_id != request.path_params["amphora_id"]:
             return _json(Refusal(reason="The amphora_id of the body is not the one of the path."), 400)
-        outcome = await agent.put_configuration(wanted)
-        match outcome:
-            case Applied():
-                return _json(outcome)
-            case Refusal():
-                return _json(outcome, 422)
-            case Stale():
-                return _json(outcome, 412)
-            case _:
-                return _json(Refusal(reason=outcome.reason), 503)
+        return _answer(await self._agent.put_configuration(wanted))
 
-    async def delete(request: Request) -> Response:
+    async def delete(self, request: Request) -> Response:
         try:
             numbers = [int(request.query_params[name]) for name in ("generation", "fence")]
         except (KeyError, ValueError):
@@ -58,36 +79,24 @@ def create_app(agent: Agent) -> Starlette:
         amphora_id = request.path_params["amphora_id"]
         if min(numbers) < 0 or not AMPHORA_ID.fullmatch(amphora_id):
             return _json(Refusal(reason="generation and fence must not be negative, and the id must be one."), 400)
-        stale = await agent.delete(amphora_id, *numbers)
+        stale = await self._agent.delete(amphora_id, *numbers)
         return _json(stale, 412) if stale else Response(status_code=204)
 
-    async def amphorae(request: Request) -> Response:
-        return _raw(orjson.dumps([amphora.state() for amphora in agent.amphorae.values()]))
 
-    async def amphora(request: Request, found: Amphora) -> Response:
-        return _json(await agent.details(found))
+def _answer(outcome: Outcome) -> Response:
+    match outcome:
+        case Applied():
+            return _json(outcome)
+        case Refusal():
+            return _json(outcome, 422)
+        case Stale():
+            return _json(outcome, 412)
+        case Broken():
+            return _json(Refusal(reason=outcome.reason), 503)
 
-    async def diagnostics(request: Request, found: Amphora) -> Response:
-        return _json(await agent.diagnostics(found))
 
-    def of_one(handler: Callable[[Request, Amphora], Awaitable[Response]]) -> Handler:
-        async def find(request: Request) -> Response:
-            found = agent.amphorae.get(request.path_params["amphora_id"])
-            return await handler(request, found) if found else _json(Refusal(reason="No such amphora."), 404)
-
-        return find
-
-    one = f"/{VERSION}/amphorae/{{amphora_id}}"
-    routes = [
-        Route(f"/{VERSION}", _for_controllers(info), methods=["GET"]),
-        Route(f"/{VERSION}/", _for_controllers(info), methods=["GET"]),
-        Route(f"/{VERSION}/amphorae", _for_controllers(amphorae), methods=["GET"]),
-        Route(one, _for_controllers(of_one(amphora)), methods=["GET"]),
-        Route(one, _for_controllers(delete), methods=["DELETE"]),
-        Route(f"{one}/configuration", _for_controllers(put_configuration), methods=["PUT"]),
-        Route(f"{one}/diagnostics", _for_controllers(of_one(diagnostics)), methods=["GET"]),
-    ]
-    return Starlette(routes=routes)
+def _absent() -> Response:
+    return _json(Refusal(reason="No such amphora."), 404)
 
 
 def _for_controllers(handler: Handler) -> Handler:

@@ -2,8 +2,10 @@
 """What an amphora leaves on disk: its directory, the configuration in effect, and the numbers that must not fall."""
 
 import contextlib
+import grp
 import hashlib
 import os
+import pwd
 import re
 import resource
 import shutil
@@ -14,17 +16,18 @@ from pathlib import Path
 import orjson
 from pydantic import BaseModel, ConfigDict
 
-from caryatid.agent.settings import AgentSettings
+from caryatid.agent.settings import AgentSettings, make_private
 from caryatid.wire.agent import DIRECTORY_TOKEN, RUN_TOKEN, Configuration, Server
 
 TOMBSTONE_AGE_S = 7 * 24 * 3600
 OUTPUT_BYTES_MAX = 1 << 20
 MAXCONN = re.compile(r"@MAXCONN:(\d{1,9})@")
+GLOBAL = re.compile(r"^global$", re.MULTILINE)
 FRONTEND = re.compile(r"^(?:frontend|listen)\s", re.MULTILINE)
 
 
 class Record(BaseModel):
-    """What must survive the agent. `hash` is empty while an installation is under way or after one whose end is unknown."""
+    """What must survive the agent. `hash` is empty while an installation is under way, or when its end is not known."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -50,12 +53,14 @@ class Files:
 
     directory: Path
     run: Path
+    user: str = ""
+    """Whom HAProxy's workers run as; empty: the agent's own user."""
 
     @classmethod
     def of(cls, settings: AgentSettings, amphora_id: str) -> "Files":
         """The directory of its sockets is named by a digest: Unix sockets have short paths."""
         short = hashlib.sha256(amphora_id.encode()).hexdigest()[:12]
-        return cls(settings.amphorae_dir / amphora_id, settings.sockets_dir / short)
+        return cls(settings.amphorae_dir / amphora_id, settings.sockets_dir / short, settings.run_as)
 
     @property
     def configuration(self) -> Path:
@@ -104,8 +109,8 @@ class Files:
 
     def make(self) -> None:
         """Make both directories."""
-        self.directory.mkdir(mode=0o700, exist_ok=True)
-        self.run.mkdir(mode=0o700, exist_ok=True)
+        make_private(self.directory)
+        make_private(self.run, passable=bool(self.user))
 
     def remove(self) -> None:
         """Remove all of it."""
@@ -135,7 +140,20 @@ class Files:
     def render(self, text: str) -> str:
         """The text with its tokens replaced: what only the host knows."""
         text = text.replace(DIRECTORY_TOKEN, str(self.directory)).replace(RUN_TOKEN, str(self.run))
-        return MAXCONN.sub(lambda found: str(min(int(found[1]), connections_max())), text)
+        text = MAXCONN.sub(lambda found: str(min(int(found[1]), connections_max())), text)
+        return GLOBAL.sub(self._global_section(), text, count=1)
+
+    def _global_section(self) -> str:
+        if not self.user:
+            return "global"
+        group = grp.getgrgid(pwd.getpwnam(self.user).pw_gid).gr_name
+        return f"global\n    user {self.user}\n    group {group}"
+
+    def give_to_worker(self, path: Path) -> None:
+        """Let the workers write to a socket of ours, and nobody else."""
+        if self.user:
+            os.chown(path, pwd.getpwnam(self.user).pw_uid, -1)
+        path.chmod(0o600)
 
     def has_frontend(self) -> bool:
         """Whether the stored configuration needs a process."""

@@ -23,6 +23,7 @@ from caryatid.wire.agent import VERSION, AgentInfo, AmphoraDetails, Configuratio
 ADOPTED_AT_ONCE = 8
 DIAGNOSTIC_PROXIES_MAX = 2000
 OUTPUT_CHARACTERS_MAX = 8000
+TIDY_EVERY_S = 60.0
 
 log = structlog.get_logger()
 
@@ -53,12 +54,10 @@ class Agent:
         self.bindable_from = bindable_from()
         self.haproxy_version = ""
         self._tombstones: dict[str, Record] = {}
-        self._supervisor = Supervisor(
-            settings.haproxy, lambda amphora: self.changed(amphora), lambda amphora: self.before_reload(amphora)
-        )
+        self._supervisor = Supervisor(settings.haproxy, self._tell_changed, self._tell_before_reload)
 
     async def open(self) -> None:
-        """Make the directories, read what is on disk, adopt what runs, start what should. Afterwards all is as recorded."""
+        """Make the directories, read what is on disk, adopt what runs, start what should. Then all is as recorded."""
         self.settings.make_directories()
         self.haproxy_version = await haproxy_version(self.settings.haproxy)
         self._tombstones = load_tombstones(self.settings.tombstones_dir)
@@ -72,6 +71,12 @@ class Agent:
         names = {path.name for path in self.settings.amphorae_dir.iterdir() if path.is_dir()} | set(running)
         await asyncio.gather(*(adopt(name) for name in names))
 
+    def _tell_changed(self, amphora: Amphora) -> None:
+        self.changed(amphora)
+
+    async def _tell_before_reload(self, amphora: Amphora) -> None:
+        await self.before_reload(amphora)
+
     async def _adopt(self, amphora_id: str, running: list[Seen]) -> None:
         files = Files.of(self.settings, amphora_id)
         record = files.load_record()
@@ -84,6 +89,14 @@ class Agent:
         amphora.servers = {(server.backend, server.name): server for server in files.load_servers()}
         self.amphorae[amphora_id] = amphora
         await self._supervisor.adopt(amphora, running)
+
+    async def keep_tidy(self) -> None:
+        """Keep what HAProxies write within bounds, for ever. Run as a task."""
+        while True:
+            await asyncio.sleep(TIDY_EVERY_S)
+            files = [amphora.files for amphora in self.amphorae.values()]
+            for one in files:
+                one.trim_output()
 
     def close(self) -> None:
         """Let go of everything; the HAProxies go on."""
@@ -169,7 +182,7 @@ class Agent:
     async def diagnostics(self, amphora: Amphora) -> Diagnostics:
         """What HAProxy says about itself."""
         info: dict[str, str] = {}
-        rows: list[dict[str, str]] = []
+        rows: list[runtime.Row] = []
         try:
             info = await runtime.information(amphora.files.stats_socket)
             rows = await runtime.statistics(amphora.files.stats_socket)
@@ -178,10 +191,9 @@ class Agent:
         check = ""
         if amphora.files.has_frontend():
             check = await verdict.check(self.settings.haproxy, amphora.files.configuration)
-        keys = ("pxname", "svname", "status", "scur", "stot", "bin", "bout", "check_status", "last_chk")
         return Diagnostics(
             info=info,
-            proxies=[{key: row.get(key, "") for key in keys} for row in rows[:DIAGNOSTIC_PROXIES_MAX]],
+            proxies=[row._asdict() for row in rows[:DIAGNOSTIC_PROXIES_MAX]],
             check=check,
             output=amphora.files.output_since(0)[-OUTPUT_CHARACTERS_MAX:],
         )

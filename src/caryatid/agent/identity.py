@@ -74,7 +74,7 @@ class Paths:
 
 
 class Identity:
-    """This host to others. `server` and `client` take a renewed certificate without a restart."""
+    """What others know this host by. `server` and `client` take a renewed certificate without a restart."""
 
     def __init__(self, paths: Paths, enrolment: Enrolment) -> None:
         self._paths = paths
@@ -157,7 +157,7 @@ def load(settings: AgentSettings) -> Identity | None:
 
 
 async def obtain(settings: AgentSettings, facts: HostFacts, stop: asyncio.Event) -> Identity:
-    """Enrol with the token, trying again while the conductor cannot be reached. Raises NotEnrolled, ConductorRefused."""
+    """Enrol with the token; try again while the conductor cannot be reached. Raises NotEnrolled, ConductorRefused."""
     token = await asyncio.to_thread(read_token, settings)
     paths = Paths(settings.state_dir)
     key = new_key()

@@ -92,7 +92,7 @@ class Installation:
         return await self._settle("stopped")
 
     async def _apply_servers(self) -> bool:
-        """Apply the difference of the server tables at run time; False if anything is not as it should be afterwards."""
+        """Apply the difference of the server tables at run time; False if anything is not as wanted afterwards."""
         amphora = self.amphora
         difference = Difference(amphora.servers, self.table)
         socket = amphora.files.stats_socket
@@ -278,7 +278,7 @@ def _same(state: runtime.ServerState, server: Server) -> bool:
 
 
 async def sweep(amphora: Amphora) -> None:
-    """Remove servers that had connections, as soon as they have none. What remains in the end waits for the next reload."""
+    """Remove servers that had connections, as soon as they have none. What remains in the end waits for a reload."""
     for pause_s in SWEEP_AFTER_S:
         await asyncio.sleep(pause_s)
         async with amphora.lock:

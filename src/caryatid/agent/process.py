@@ -12,6 +12,8 @@ from pathlib import Path
 
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 PROC = Path("/proc")
+STAT_START = 19
+"""Where the start time is among the fields of /proc/<pid>/stat that follow the command's name (proc(5))."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,9 @@ def look(pid: int) -> Seen | None:
         command = (PROC / str(pid) / "cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
     except OSError:
         return None
-    if len(fields) < 20 or fields[0] in (b"Z", b"X"):
+    if len(fields) <= STAT_START or fields[0] in (b"Z", b"X"):
         return None
-    return Seen(pid, int(fields[1]), int(fields[3]), int(fields[19]), tuple(command))
+    return Seen(pid, int(fields[1]), int(fields[3]), int(fields[STAT_START]), tuple(command))
 
 
 def table() -> Iterator[Seen]:

@@ -18,7 +18,7 @@ import structlog
 from caryatid.agent import runtime
 from caryatid.agent.amphora import Amphora
 from caryatid.agent.host import Agent
-from caryatid.wire.heartbeat import AmphoraMessage, Header, HostMessage, Listener, Message, Pool, pack
+from caryatid.wire.heartbeat import AmphoraMessage, Header, HostMessage, Listener, MemberStatus, Message, Pool, pack
 
 DEBOUNCE_S = 0.02
 AGAIN_S = 0.2
@@ -26,13 +26,17 @@ LOG_BYTES_MAX = 2048
 LOG_LINES_A_WAKE = 256
 READING_TIMEOUT_S = 3.0
 AGAIN_DATAGRAMS_MAX = 4
-BURST_DATAGRAMS = 32
-BURST_PAUSE_S = 0.002
+BURST_DATAGRAMS = 16
+BURST_PAUSE_S = 0.003
 FIRST_WITHIN_S = 1.0
-FRONTEND, BACKEND, SERVER = "0", "1", "2"
-"""Column `type` of `show stat`."""
-MEMBER_STATUS = {"UP": "UP", "DOWN": "DOWN", "NOLB": "DRAIN", "DRAIN": "DRAIN", "MAINT": "MAINT"}
-
+MEMBER_STATUS: dict[str, MemberStatus] = {
+    "UP": "UP",
+    "DOWN": "DOWN",
+    "NOLB": "DRAIN",
+    "DRAIN": "DRAIN",
+    "MAINT": "MAINT",
+    "no check": "no check",
+}
 Target = tuple[socket.AddressFamily, tuple[str, int]]
 
 log = structlog.get_logger()
@@ -49,32 +53,27 @@ class Reading:
     pools: dict[str, Pool] = field(default_factory=dict)
 
 
-def interpret(rows: Iterable[dict[str, str]]) -> tuple[dict[str, Listener], dict[str, Pool]]:
+def interpret(rows: Iterable[runtime.Row]) -> tuple[dict[str, Listener], dict[str, Pool]]:
     """Read `show stat`: frontends are listeners, backends `<pool id>:<listener id>` are pools, servers are members."""
     listeners: dict[str, Listener] = {}
     pools: dict[str, Pool] = {}
     for row in rows:
-        proxy, kind, status = row["pxname"], row["type"], row["status"]
-        if kind == FRONTEND:
-            full = _count(row["slim"]) and _count(row["scur"]) >= _count(row["slim"])
-            keys = ("bin", "bout", "scur", "stot", "ereq")
-            listeners[proxy] = ("FULL" if full else "OPEN", *(_count(row[key]) for key in keys))  # type: ignore[assignment]
-        elif kind == BACKEND:
-            members = pools[proxy][1] if proxy in pools else {}
-            pools[proxy] = ("UP" if status.startswith("UP") else "DOWN", members)
-        elif kind == SERVER:
-            pool = pools.setdefault(proxy, ("DOWN", {}))
-            pool[1][row["svname"]] = "no check" if status == "no check" else _member_status(status)
+        if row.kind == runtime.FRONTEND:
+            full = 0 < row.sessions_max <= row.sessions
+            counters = (row.bytes_in, row.bytes_out, row.sessions, row.sessions_total, row.request_errors)
+            listeners[row.proxy] = ("FULL" if full else "OPEN", *counters)
+        elif row.kind == runtime.BACKEND:
+            members = pools[row.proxy][1] if row.proxy in pools else {}
+            pools[row.proxy] = ("UP" if row.status.startswith("UP") else "DOWN", members)
+        elif row.kind == runtime.SERVER:
+            members = pools.setdefault(row.proxy, ("DOWN", {}))[1]
+            members[row.name] = _member_status(row.status)
     return listeners, pools
 
 
-def _member_status(status: str) -> Any:
+def _member_status(status: str) -> MemberStatus:
     """`UP 1/3` is a server about to go down; `MAINT (via …)` one that follows another."""
-    return MEMBER_STATUS.get(status.split(" ", 1)[0].rstrip("!"), "DOWN")
-
-
-def _count(text: str) -> int:
-    return int(text) if text else 0
+    return MEMBER_STATUS.get(status) or MEMBER_STATUS.get(status.partition(" ")[0], "DOWN")
 
 
 def difference(old: Reading, new: Reading) -> tuple[dict[str, Listener], dict[str, Pool]]:
@@ -211,6 +210,7 @@ class Reporter:
         receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
             receiver.bind(str(path))
+            watch.amphora.files.give_to_worker(path)
         except OSError as error:
             receiver.close()
             log.warning("no log socket", amphora=watch.amphora.id, error=str(error))
@@ -339,23 +339,20 @@ class Reporter:
             datagrams = pack(self._key, header, messages)
             count = len(datagrams)
             self._sequence += count
-            for number, start in enumerate(range(0, count, BURST_DATAGRAMS)):
-                burst = datagrams[start : start + BURST_DATAGRAMS]
-                if number:
-                    self._loop.call_later(number * BURST_PAUSE_S, self._emit, target, burst)
-                else:
-                    self._emit(target, burst)
+            self._emit(target, datagrams)
         return count
 
     def _emit(self, target: Target, datagrams: list[bytes]) -> None:
-        """Hand datagrams to the kernel. More at once than a receiver's buffer holds would be lost, so callers pause."""
+        """Hand datagrams to the kernel, in bursts: a receiver's buffer holds about ninety, more would be lost."""
         if self._closed:
             return
         family, address = target
         sender = self._sender(family)
-        for datagram in datagrams:
+        for datagram in datagrams[:BURST_DATAGRAMS]:
             with contextlib.suppress(OSError):
                 sender.sendto(datagram, address)
+        if rest := datagrams[BURST_DATAGRAMS:]:
+            self._loop.call_later(BURST_PAUSE_S, self._emit, target, rest)
 
     def _sender(self, family: socket.AddressFamily) -> socket.socket:
         if family not in self._sockets:

@@ -16,8 +16,8 @@ from caryatid.agent.files import write_atomically
 from caryatid.agent.host import Agent, agent_version, haproxy_version
 from caryatid.agent.identity import Identity
 from caryatid.agent.ports import bindable_from
-from caryatid.agent.report import Reporter
 from caryatid.agent.process import table
+from caryatid.agent.report import Reporter
 from caryatid.agent.settings import AgentSettings
 from caryatid.agent.supervisor import end_found, found_by_configuration
 from caryatid.wire.conductor import ConductorError, HostFacts
@@ -65,6 +65,7 @@ async def _serve(
     doing = [
         asyncio.create_task(_keep_known(settings, host, facts, reporter)),
         asyncio.create_task(host.keep_renewed()),
+        asyncio.create_task(agent.keep_tidy()),
     ]
     answering = asyncio.create_task(door.serve(sockets=[listener]))
     log.info("agent ready", host=host.host_id, url=facts.agent_url, amphorae=len(agent.amphorae))
@@ -101,7 +102,7 @@ async def stop_data_plane(settings: AgentSettings) -> int:
 
 
 def open_listener(settings: AgentSettings) -> socket.socket:
-    """Listen where told. Port 0: where we listened last time, if that is free, so that the controller still knows it."""
+    """Listen where told. Port 0: where we listened last time, if that is free: the controller still knows it."""
     address, _, port = settings.listen.rpartition(":")
     address = address.strip("[]")
     remembered = settings.state_dir / "port"

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """HAProxy's runtime API over its Unix sockets: commands, and what their answers mean.
 
-One connection takes one line of commands, of at most HAProxy's buffer (16 KiB), and is closed by HAProxy after the answer.
+One connection takes one line of commands, of at most HAProxy's buffer (16 KiB); HAProxy closes it after the answer.
 """
 
 import asyncio
-import csv
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from caryatid.wire.agent import Server
 
@@ -24,6 +24,8 @@ INHERITED_DRAIN = 0x10
 OUT_OF_USE = FORCED_MAINTENANCE | FORCED_DRAIN | INHERITED_DRAIN
 SILENCE = frozenset({"", "New server registered.", "Server deleted."})
 STILL_CONNECTED = "Server still has connections"
+STATE_COLUMNS = 19
+"""Columns of `show servers state` that we read."""
 EXPRESSIBLE = re.compile(r"[\w .:/@%,=()+\-\[\]]*", re.ASCII)
 
 
@@ -126,8 +128,7 @@ def expel(backend: str, name: str) -> list[str]:
     return [f"set server {server} state drain", f"set server {server} state maint", f"del server {server}"]
 
 
-@dataclass(frozen=True, slots=True)
-class ServerState:
+class ServerState(NamedTuple):
     """A line of `show servers state`."""
 
     backend: str
@@ -152,8 +153,8 @@ def parse_server_states(answer: str) -> list[ServerState]:
     """Version 1 of the format (HAProxy management guide, `show servers state`)."""
     states = []
     for line in answer.splitlines():
-        columns = line.split(" ", 19)
-        if len(columns) == 20 and columns[0] != "#":
+        columns = line.split(" ", STATE_COLUMNS)
+        if len(columns) > STATE_COLUMNS and columns[0] != "#":
             _, backend, _, name, address, _, admin, weight = columns[:8]
             states.append(ServerState(backend, name, address, int(columns[18]), int(admin), int(weight), line))
     return states
@@ -183,14 +184,40 @@ STATE_HEADER = (
 )
 
 
-async def statistics(socket: Path) -> list[dict[str, str]]:
+class Row(NamedTuple):
+    """A line of `show stat`: what we read of a frontend, backend or server. Empty columns are 0."""
+
+    proxy: str
+    name: str
+    kind: str
+    """FRONTEND, BACKEND or SERVER."""
+    status: str
+    sessions: int
+    sessions_max: int
+    sessions_total: int
+    bytes_in: int
+    bytes_out: int
+    request_errors: int
+
+
+FRONTEND, BACKEND, SERVER = "0", "1", "2"
+STATISTICS_COLUMNS = 33
+
+
+async def statistics(socket: Path) -> list[Row]:
     """`show stat`: a row for each frontend, backend and server."""
     return parse_statistics(await call(socket, "show stat"))
 
 
-def parse_statistics(answer: str) -> list[dict[str, str]]:
-    """CSV with a header that begins with `# `."""
-    return list(csv.DictReader(line for line in answer.removeprefix("# ").splitlines() if line))
+def parse_statistics(answer: str) -> list[Row]:
+    """CSV (management guide, 9.1). Only free text is ever quoted, and all columns that we read come before it."""
+    rows = []
+    for line in answer.splitlines():
+        columns = line.split(",", STATISTICS_COLUMNS)
+        if len(columns) > STATISTICS_COLUMNS and not line.startswith("#"):
+            numbers = (int(columns[at] or 0) for at in (4, 6, 7, 8, 9, 12))
+            rows.append(Row(columns[0], columns[1], columns[32], columns[17], *numbers))
+    return rows
 
 
 async def information(socket: Path, timeout_s: float = CALL_TIMEOUT_S) -> dict[str, str]:

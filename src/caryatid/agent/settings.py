@@ -3,6 +3,7 @@
 
 import hashlib
 import os
+import pwd
 import shutil
 import stat
 from dataclasses import dataclass, field
@@ -11,7 +12,13 @@ from pathlib import Path
 from caryatid.errors import CaryatidError
 
 SOCKET_PATH_MAX = 107 - len("/0123456789ab/master.sock.12345.tmp")
-"""Bytes that the runtime directory's path may have, so that every Unix socket below it, also HAProxy's temporary ones, fits."""
+"""Bytes that the runtime directory's path may have, so that Unix sockets below it fit, HAProxy's temporary ones too."""
+
+
+HAPROXY_USER = "haproxy"
+"""As distributions call it."""
+CAN_CHANGE_USER = 1 << 6 | 1 << 7
+"""CAP_SETGID and CAP_SETUID (capabilities(7))."""
 
 
 class UnusableDirectory(CaryatidError):
@@ -20,6 +27,17 @@ class UnusableDirectory(CaryatidError):
 
 def _find_haproxy() -> str:
     return shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin") or "haproxy"
+
+
+def _find_user() -> str:
+    """Root gives its rights away where it can: workers need none once the master has bound their ports."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        rights = int(status.partition("CapEff:")[2].split(maxsplit=1)[0], 16)
+        pwd.getpwnam(HAPROXY_USER)
+    except (OSError, ValueError, IndexError, KeyError):
+        return ""
+    return HAPROXY_USER if os.geteuid() == 0 and rights & CAN_CHANGE_USER == CAN_CHANGE_USER else ""
 
 
 @dataclass(frozen=True)
@@ -36,6 +54,8 @@ class AgentSettings:
     """URL under which the controller reaches this agent; empty: `https://` and where it listens."""
     haproxy: str = field(default_factory=_find_haproxy)
     """Path of HAProxy."""
+    run_as: str = field(default_factory=_find_user)
+    """User of HAProxy's workers, if the agent is root; empty: the agent's own."""
     token_file: Path | None = None
     """Holds the enrolment token; read once, only while the host is not enrolled. `-` is standard input."""
     name: str = field(default_factory=lambda: os.uname().nodename)
@@ -70,18 +90,24 @@ class AgentSettings:
 
     def make_directories(self) -> None:
         """Make what is missing, all of it 0700 and our own. Raises UnusableDirectory."""
-        for path in (self.state_dir, self.amphorae_dir, self.tombstones_dir, self.sockets_dir):
+        for path in (self.state_dir, self.amphorae_dir, self.tombstones_dir):
             make_private(path)
+        make_private(self.sockets_dir, passable=bool(self.run_as))
         if len(str(self.sockets_dir)) > SOCKET_PATH_MAX:
-            message = f"The runtime directory {self.sockets_dir} is longer than {SOCKET_PATH_MAX} bytes; Unix sockets would not fit."
-            raise UnusableDirectory(message)
+            raise UnusableDirectory(
+                f"The runtime directory {self.sockets_dir} is longer than {SOCKET_PATH_MAX} bytes; sockets do not fit."
+            )
 
 
-def make_private(path: Path) -> None:
-    """Make a directory 0700, or check that it is a real one of ours: others could have made it first in a shared place."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+def make_private(path: Path, *, passable: bool = False) -> None:
+    """Make a directory 0700, or check that it is a real one of ours: in a shared place others could have made it.
+
+    `passable`: 0711, for workers of another user that must reach a socket of theirs inside.
+    """
+    mode = 0o711 if passable else 0o700
+    path.mkdir(mode=mode, parents=True, exist_ok=True)
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise UnusableDirectory(f"{path} is not a directory of uid {os.getuid()}.")
-    if found.st_mode & 0o077:
-        path.chmod(0o700)
+    if stat.S_IMODE(found.st_mode) != mode:
+        path.chmod(mode)

@@ -185,7 +185,7 @@ class Supervisor:
             amphora.reviving = False
 
     async def _revive_once(self, amphora: Amphora) -> None:
-        """The stored configuration, or else the last good one. What an old master left behind ends after it: hitless."""
+        """The stored configuration, or else the last good one. What an old master left ends after that: hitless."""
         files, orphaned = amphora.files, amphora.record.pid
         failure = await self.start(amphora)
         if failure is not None and files.good.exists() and not files.good.samefile(files.configuration):

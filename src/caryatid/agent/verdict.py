@@ -14,7 +14,10 @@ OBJECT = re.compile(r"^#\s+[\w-]+\s+(?P<id>[\w.-]+)\s*$", re.ASCII)
 ALERT = re.compile(r"^\[ALERT\]\s+\(\d+\)\s*:\s*(?:config\s*:\s*)?(?P<said>.*)$")
 LINE = re.compile(r"\[?[^\s\[\]]*haproxy\.cfg[^\s\[\]:]*:(?P<line>\d+)\]?")
 WORD = re.compile(r"[A-Za-z0-9_-]+")
-SUMMARY = ("Fatal errors found", "Error(s) found", "exit-on-failure", "All workers exited", "Current worker")
+SUMMARY = re.compile(
+    r"Fatal errors found|Error\(s\) found|exit-on-failure|All workers exited|Current worker|\[[^\]]*main\(\)\]"
+)
+"""Alerts that only say that there were others."""
 
 
 async def check(haproxy: str, configuration: Path) -> str:
@@ -39,14 +42,14 @@ async def check(haproxy: str, configuration: Path) -> str:
 
 
 def refusal(said: str, text: str) -> Refusal:
-    """Read HAProxy's alerts. A line number names the object whose comment precedes it; an id in the words names itself."""
+    """Read HAProxy's alerts. A line number names the object whose comment is above it; an id in the words, itself."""
     owners = _owners(text)
     known = {owner for owner in owners if owner}
     reasons: dict[str, None] = {}
     culprits: dict[str, None] = {}
     for line in said.splitlines():
         found = ALERT.match(line.strip())
-        if not found or found["said"].startswith(SUMMARY):
+        if not found or SUMMARY.match(found["said"]):
             continue
         alert = found["said"]
         numbers = [int(match["line"]) for match in LINE.finditer(alert)][:1]

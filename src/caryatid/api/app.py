@@ -15,6 +15,7 @@ from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
 from caryatid import metrics
+from caryatid.config import Settings
 from caryatid.control.door import Door
 from caryatid.errors import Fault, Refused
 from caryatid.store.wake import Wakeups
@@ -41,14 +42,18 @@ NO_SCRIPTS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-
 
 def create_app(door: Door, wakeups: Wakeups) -> Starlette:
     """The application, for uvicorn. `wakeups` tells waiters when jobs end."""
-    operations = [
+    return Starlette(routes=[Mount("/", app=Entry(door, operations(door.settings, wakeups)))])
+
+
+def operations(settings: Settings, wakeups: Wakeups) -> list[Operation]:
+    """All that the API can do."""
+    found = [
         *service.operations(),
-        *routes.operations(door.settings),
+        *routes.operations(settings),
         *networks.operations(),
         *jobs.operations(wakeups),
     ]
-    operations += _documents(operations)
-    return Starlette(routes=[Mount("/", app=Entry(door, operations))])
+    return [*found, *_documents(found)]
 
 
 class Entry:
@@ -65,10 +70,7 @@ class Entry:
         request_id = auth.request_id()
         kind = ""
         try:
-            found = self.paths.find(scope["path"])
-            if found is None:
-                raise BeforeResource(404, "The resource could not be found.")
-            place, values = found
+            place, values = self._found(scope["path"])
             operation = _operation(place, scope["method"])
             if operation is None:
                 response = answer(200)
@@ -86,7 +88,13 @@ class Entry:
             response.body = b""
         await response(scope, receive, send)
 
-    async def _operate(  # noqa: PLR0913, PLR0917  the parts of a request
+    def _found(self, path: str) -> tuple[Place, list[str]]:
+        found = self.paths.find(path)
+        if found is None:
+            raise BeforeResource(404, "The resource could not be found.")
+        return found
+
+    async def _operate(
         self, operation: Operation, values: list[str], scope: Scope, receive: Receive, request_id: str
     ) -> Response:
         headers = dict(scope["headers"])
@@ -183,12 +191,12 @@ def _has_null_character(value: Any) -> bool:
     return isinstance(value, str) and "\x00" in value
 
 
-def _documents(operations: list[Operation]) -> list[Operation]:
+def _documents(found: list[Operation]) -> list[Operation]:
     """Two views of what the others say of themselves."""
 
     @cache
     def described() -> Any:
-        return openapi.document(operations, version("caryatid"))
+        return openapi.document(found, version("caryatid"))
 
     async def show_document(_call: Call) -> Response:
         return answer(200, described())

@@ -15,9 +15,9 @@ from caryatid.store.database import Database
 from caryatid.store.wake import Wakeups
 
 from .call import Call, answer
-from .octavia.compat import pick, shower
+from .octavia.compat import Document, pick, shower
 from .octavia.lists import Page
-from .resources import FIELDS, READING, Resource, verbs
+from .resources import FIELDS, READING, Documents, Resource, verbs
 from .routing import Operation, Parameter
 
 VERSION = "/v1"
@@ -57,12 +57,12 @@ class Jobs(Resource):
         if document is None:
             raise NotFound(JOB.title, key)
         require(caller, self._get_one, document["project_id"])
-        return document
+        return _plain(document)
 
-    def _page(self, database: Database, caller: Caller, page: Page) -> "list[dict[str, Any]]":
+    def _page(self, database: Database, caller: Caller, page: Page) -> Documents:
         require(caller, self._get_all, page.query.project_id)
         with database.read() as tx:
-            return jobs.page(tx, page.query)
+            return [_plain(document) for document in jobs.page(tx, page.query)]
 
     async def _read(self, call: Call, key: str) -> dict[str, Any]:
         return await call.read(self.document, call.door.database, call.caller, key, None)
@@ -71,7 +71,11 @@ class Jobs(Resource):
         """The job once it has ended, or as it is after `wait_s`. Holds no thread and no connection meanwhile."""
         loop, woken = asyncio.get_running_loop(), asyncio.Event()
         deadline = loop.time() + wait_s
-        unsubscribe = self.wakeups.subscribe(CHANNEL, lambda: loop.call_soon_threadsafe(woken.set))
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(woken.set)
+
+        unsubscribe = self.wakeups.subscribe(CHANNEL, wake)
         self.waiters += 1
         try:
             while True:
@@ -84,6 +88,11 @@ class Jobs(Resource):
         finally:
             self.waiters -= 1
             unsubscribe()
+
+
+def _plain(document: Document) -> dict[str, Any]:
+    """The same under names that are no more than text, which JSON needs."""
+    return {name: document[name] for name in JOB.attributes}
 
 
 async def _either(woken: asyncio.Event, seconds: float) -> None:
@@ -105,5 +114,6 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = math.nan
     if not seconds >= 0:
-        raise Refused([Fault(f"Invalid input for field/attribute wait. Value: '{text[:200]}'. Value should be a number", "wait")])
+        why = f"Value: '{text[:200]}'. Value should be a number"
+        raise Refused([Fault(f"Invalid input for field/attribute wait. {why}", "wait")])
     return min(seconds, WAIT_MAX_S)

@@ -14,7 +14,7 @@ from caryatid.model.quota import Statistics
 from caryatid.model.status import OPERATING, PROVISIONING
 
 from .octavia.compat import INTERNAL, older_names
-from .octavia.nested import NESTS
+from .octavia.nested import ABOVE, NESTS
 from .routing import Body, Operation
 
 Schema = dict[str, Any]
@@ -156,9 +156,8 @@ def _populated(kind: Kind, schemas: Mapping[str, Schema]) -> Schema:
     schema = schemas[f"{kind.model.__name__}Create"]
     properties = dict(schema["properties"])
     for nest in NESTS[kind.name]:
-        below = _populated(nest.kind, schemas) if nest.kind.name in NESTS else schemas[f"{nest.kind.model.__name__}Create"]
-        inner = {name: value for name, value in below["properties"].items() if name != nest.via or nest.referred}
-        inner = {name: value for name, value in inner.items() if name not in {"loadbalancer_id", "listener_id", "pool_id"}}
+        below = _populated(nest.kind, schemas)
+        inner = {name: value for name, value in below["properties"].items() if name not in ABOVE}
         child = {"type": "object", "properties": inner, "additionalProperties": False}
         properties[nest.key] = {"type": "array", "items": child} if nest.many else child
     return {**schema, "properties": properties}
@@ -175,7 +174,8 @@ def _others() -> dict[str, Schema]:
     pool = _object({**brief, "health_monitor": _object({**brief, "type": text}), "members": _many(member)})
     listener = _object({**brief, "pools": _many(pool)})
     counters = dict.fromkeys(Statistics.model_fields, number)
-    version = _object({"id": text, "status": text, "updated": text, "links": _many(_object({"href": text, "rel": text}))})
+    links = _many(_object({"href": text, "rel": text}))
+    version = _object({"id": text, "status": text, "updated": text, "links": links})
     return {
         "StatusTree": _object({"loadbalancer": _object({**brief, "listeners": _many(listener)})}),
         "AmphoraStatistics": _object({"id": text, "listener_id": text, "loadbalancer_id": text, **counters}),
@@ -233,7 +233,8 @@ def page(described: Mapping[str, Any]) -> str:
     info = described["info"]
     rows = [(path, method, one) for path, methods in described["paths"].items() for method, one in methods.items()]
     tags = dict.fromkeys(one["tags"][0] for _, _, one in rows)
-    parts = [f"<h2>{escape(tag)}</h2>" + "".join(_row(*row) for row in rows if row[2]["tags"][0] == tag) for tag in tags]
+    tagged = {tag: "".join(_row(*row) for row in rows if row[2]["tags"][0] == tag) for tag in tags}
+    parts = [f"<h2>{escape(tag)}</h2>{shown}" for tag, shown in tagged.items()]
     schemas = "".join(_schema(name, schema) for name, schema in sorted(described["components"]["schemas"].items()))
     return (
         f"<!DOCTYPE html><html lang=en><meta charset=utf-8><title>{escape(info['title'])}</title><style>{STYLE}</style>"
@@ -273,7 +274,8 @@ def _schema(name: str, schema: Mapping[str, Any]) -> str:
         f"<td>{escape(what.get('description', ''))}"
         for attribute, what in schema.get("properties", {}).items()
     )
-    return f"<details id={name}><summary><b>{name}</b> {escape(schema.get('description', ''))}</summary><table>{rows}</table></details>"
+    summary = f"<summary><b>{name}</b> {escape(schema.get('description', ''))}</summary>"
+    return f"<details id={name}>{summary}<table>{rows}</table></details>"
 
 
 def _type(schema: Mapping[str, Any]) -> str:

@@ -21,6 +21,9 @@ from .octavia.errors import ParentNotFound
 from .octavia.lists import Page, links, parse
 from .routing import Body, Operation, Parameter
 
+Documents = list[dict[str, Any]]
+Links = list[dict[str, str]]
+
 INLINE_MAX = 100
 """Rows that are read on the loop itself."""
 READING = (400, 403, 404, 406, 500, 503)
@@ -126,7 +129,7 @@ class Resource:
             raise Forbidden("Policy does not allow this request to be performed.")
         return page
 
-    def listed(self, call: Call, page: Page, documents: "list[dict[str, Any]]") -> Response:
+    def listed(self, call: Call, page: Page, documents: Documents) -> Response:
         """The answer that shows the rows of a page, one more than it holds if there are more."""
         documents, more = page.cut(documents)
         return answer(200, self._envelope(documents, page.fields, links(call, page, documents, more=more)))
@@ -140,7 +143,7 @@ class Resource:
         require(caller, self._get_one, document.get("project_id"))
         return document
 
-    def _page(self, database: Database, caller: Caller, page: Page) -> "list[dict[str, Any]]":
+    def _page(self, database: Database, caller: Caller, page: Page) -> Documents:
         with database.read() as tx:
             project_id = page.query.project_id
             if self.parent is not None:
@@ -152,7 +155,7 @@ class Resource:
             return rows.page(tx, self.kind, page.query)
 
     def _envelope(
-        self, documents: "list[dict[str, Any]]", fields: Collection[str], found: "list[dict[str, str]]"
+        self, documents: Documents, fields: Collection[str], found: Links
     ) -> Document:
         kind = self.kind
         shown = [pick(self.show_listed(document), fields) for document in documents]
@@ -184,57 +187,23 @@ def verbs(resource: Resource, base: str = "/v2", only: str = "list create get ch
     kind = resource.kind
     model, path = kind.model.__name__, base + kind.path
     one = f"{path}/{{id}}"
-    wrapped = Body(model, kind.wrapper)
-    title = kind.title.lower() if not kind.title.startswith("L7") else kind.title
+    title = kind.title if kind.title.startswith("L7") else kind.title.lower()
+    single, listed = Body(model, kind.wrapper), Body(model, kind.plural, many=True, links=kind.links)
+    creates, changes = Body(f"{model}Create", kind.wrapper), Body(f"{model}Change", kind.wrapper)
     shared: dict[str, Any] = {"tag": kind.title, "kind": kind}
-    cascade = (CASCADE,) if kind.is_root else ()
+    writing = {**shared, "job": kind.root is not None}
     found = {
-        "list": Operation(
-            "GET",
-            path,
-            resource.list,
-            f"List: {title}",
-            gives=Body(model, kind.plural, many=True, links=kind.links),
-            query=list_parameters(kind),
-            errors=READING,
-            **shared,
-        ),
-        "create": Operation(
-            "POST",
-            path,
-            resource.create,
-            f"Create: {title}",
-            success=201,
-            takes=Body(f"{model}Create", kind.wrapper),
-            gives=wrapped,
-            errors=WRITING,
-            job=kind.root is not None,
-            **shared,
-        ),
-        "get": Operation("GET", one, resource.get, f"Show: {title}", gives=wrapped, query=(FIELDS,), errors=READING, **shared),
-        "change": Operation(
-            "PUT",
-            one,
-            resource.change,
-            f"Change: {title}",
-            takes=Body(f"{model}Change", kind.wrapper),
-            gives=wrapped,
-            errors=WRITING,
-            job=kind.root is not None,
-            **shared,
-        ),
-        "delete": Operation(
-            "DELETE",
-            one,
-            resource.delete,
-            f"Delete: {title}",
-            success=204,
-            query=cascade,
-            errors=REMOVING,
-            job=kind.root is not None,
-            **shared,
-        ),
-    }
+        "list": Operation("GET", path, resource.list, f"List: {title}", gives=listed, query=list_parameters(kind),
+                          errors=READING, **shared),
+        "create": Operation("POST", path, resource.create, f"Create: {title}", success=201, takes=creates, gives=single,
+                            errors=WRITING, **writing),
+        "get": Operation("GET", one, resource.get, f"Show: {title}", gives=single, query=(FIELDS,),
+                         errors=READING, **shared),
+        "change": Operation("PUT", one, resource.change, f"Change: {title}", takes=changes, gives=single,
+                            errors=WRITING, **writing),
+        "delete": Operation("DELETE", one, resource.delete, f"Delete: {title}", success=204, errors=REMOVING,
+                            query=(CASCADE,) if kind.is_root else (), **writing),
+    }  # fmt: skip
     return [found[name] for name in only.split()]
 
 

@@ -122,8 +122,7 @@ def _below(place: Place, part: str) -> Place:
 
 def _segments(path: str) -> list[str]:
     """`/v2.0/loadbalancers/` → v2, lbaas, loadbalancers: the spellings of one path become one."""
-    if path.endswith("/"):
-        path = path[:-1]
+    path = path.removesuffix("/")
     segments = path[1:].split("/") if path else []
     if segments and segments[0] in PREFIXES:
         segments[0] = PREFIXES[0]

@@ -116,13 +116,13 @@ class L7Rule(Provisioned):
         if allowed and self.compare_type not in allowed:
             yield f"{self.type} rules compare by {' or '.join(allowed)}, not {self.compare_type}.", "compare_type"
         pattern = KEYED.get(self.type)
-        if pattern and not (self.key and pattern.match(self.key)):
+        if pattern and not (self.key and pattern.fullmatch(self.key)):
             yield f"{self.type} rules need a valid key.", "key"
         if self.type in ("SSL_CONN_HAS_CERT", "SSL_VERIFY_RESULT") and self.key is not None:
             yield f"{self.type} rules take no key.", "key"
         if self.compare_type == "REGEX" and (why := regex_problem(self.value)):
             yield f"the regular expression is not valid: {why}.", "value"
-        if self.type == "COOKIE" and self.compare_type != "REGEX" and not COOKIE_VALUE.match(self.value):
+        if self.type == "COOKIE" and self.compare_type != "REGEX" and not COOKIE_VALUE.fullmatch(self.value):
             yield "a cookie's value has no spaces and only printable ASCII characters.", "value"
         if self.type == "SSL_CONN_HAS_CERT" and self.value.lower() != "true":
             yield "SSL_CONN_HAS_CERT is compared with true.", "value"

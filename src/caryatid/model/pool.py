@@ -104,7 +104,7 @@ class Pool(Described, Provisioned):
                 '"APP_COOKIE".',
                 about,
             )
-        if name and not COOKIE_NAME.match(name):
+        if name and not COOKIE_NAME.fullmatch(name):
             yield Fault('Validation failure: Supplied "cookie_name" is invalid.', about)
         datagrams = self.protocol in ("UDP", "SCTP")
         timed = persistence.persistence_timeout is not None or persistence.persistence_granularity is not None

@@ -19,7 +19,7 @@ ADDRESS = re.compile(r"[0-9A-Fa-f.:]+")
 TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2
 
 
-class Unquotable(ValueError):  # noqa: N818  what it is, not that it is an error
+class Unquotable(ValueError):
     """There is no HAProxy text that means exactly this value."""
 
 

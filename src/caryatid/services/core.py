@@ -5,11 +5,9 @@ import asyncio
 import os
 import socket
 import ssl
-import tempfile
 import threading
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 from caryatid import log
 from caryatid.api.conductor import create_app
@@ -27,7 +25,6 @@ from caryatid.store.wake import Wakeups
 from caryatid.wire.tls import client_context, listening_socket, server, server_context
 
 SETTLE_S = 0.5
-MEMORY = Path("/dev/shm")  # noqa: S108  a memory file system, where there is one
 
 
 def run(settings: Settings, services: Sequence[str] = CORE, *, token_for_agent: bool = False) -> None:
@@ -42,7 +39,7 @@ async def _serve(settings: Settings, services: Sequence[str], *, token_for_agent
     wakeups = Wakeups(database)
     wakeups.start()
     registry = _registry(settings, database)
-    door = wiring.door(settings, _identity(registry) if registry else wiring.no_tls, database)
+    door = wiring.door(settings, _Identity(registry).client if registry else wiring.no_tls, database)
     initial.ensure(door)
     if registry and token_for_agent:
         _leave_token(registry)
@@ -71,25 +68,15 @@ class _Identity:
     """TLS of this controller, towards agents and hosts. The key is made here and is never on a disk."""
 
     def __init__(self, registry: Registry) -> None:
-        name = f"controller-{os.getpid()}"
-        certificate, key = authority.controller_identity(registry, name)
+        certificate, key = authority.controller_identity(registry, f"controller-{os.getpid()}")
+        self._credentials = certificate + key
         self._authority = registry.authority.certificate_pem.decode()
-        directory = MEMORY if os.access(MEMORY, os.W_OK) else None
-        self._file = tempfile.NamedTemporaryFile(dir=directory, prefix="caryatid-")  # noqa: SIM115  lives as long as we
-        self._file.write(key + certificate)
-        self._file.flush()
 
     def client(self) -> ssl.SSLContext:
-        path = Path(self._file.name)
-        return client_context(self._authority, path, path)
+        return client_context(self._authority, self._credentials)
 
     def server(self) -> ssl.SSLContext:
-        path = Path(self._file.name)
-        return server_context(path, path, self._authority, strangers=True)
-
-
-def _identity(registry: Registry):  # type: ignore[no-untyped-def]
-    return _Identity(registry).client
+        return server_context(self._authority, self._credentials, strangers=True)
 
 
 def _leave_token(registry: Registry) -> None:

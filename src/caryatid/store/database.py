@@ -12,7 +12,8 @@ from typing import Any, Final
 import orjson
 from pydantic import BaseModel
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
 
 from caryatid.errors import Busy
@@ -69,10 +70,9 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Tx]:
         """Everything or nothing; on SQLite one at a time, on PostgreSQL READ COMMITTED with locks on rows."""
-        with _busy(), self._writer.connect() as connection:
-            with connection.begin():
-                tx = Tx(connection, self)
-                yield tx
+        with _busy(), self._writer.connect() as connection, connection.begin():
+            tx = Tx(connection, self)
+            yield tx
         for act in tx.acts:
             act()
 

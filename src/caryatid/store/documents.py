@@ -8,12 +8,12 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    CompoundSelect,
     FromClause,
     Select,
     Table,
     and_,
     bindparam,
+    func,
     literal_column,
     select,
     union_all,
@@ -77,7 +77,7 @@ def _with_statuses(
     if kind.name == "healthmonitor":  # as its pool does, until it is observed itself
         pools = OBSERVATION.alias("pools")
         source = source.outerjoin(pools, _observes(pools, "pool", table.c.pool_id))
-        observed = status.func.coalesce(observed, pools.c.operating_status)
+        observed = func.coalesce(observed, pools.c.operating_status)
     return source, {
         "updated_at": status.updated(table, provisioning),
         "provisioning_status": provisioning,
@@ -95,53 +95,57 @@ def shaped(tx: Tx, kind: Kind, rows: Sequence[Sequence[Any]]) -> list[Json]:
     documents = [read.document(row) for row in rows]
     if kind.backs and documents:
         refer = referring(tx, kind, [document["id"] for document in documents])
-        for document in documents:
-            _add_backs(kind, document, refer)
+        for attribute in kind.backs:
+            _add_back(attribute, documents, refer.get(attribute.name, {}))
     return documents
 
 
-def _add_backs(kind: Kind, document: Json, refer: Mapping[tuple[str, str], list[str]]) -> None:
-    for attribute in kind.backs:
-        ids = refer.get((attribute.name, document["id"]), [])
-        if attribute.back and attribute.back.one:
-            document[attribute.name] = ids[0] if ids else None
-        else:
-            document[attribute.name] = ids
+def _add_back(attribute: Attribute, documents: Iterable[Json], refer: Mapping[str, Mapping[str, None]]) -> None:
+    name = attribute.name
+    for document in documents:
+        document[name] = list(refer.get(document["id"], ()))
+    if attribute.back and attribute.back.one:
+        for document in documents:
+            document[name] = document[name][0] if document[name] else None
 
 
-def referring(tx: Tx, kind: Kind, ids: Sequence[str]) -> dict[tuple[str, str], list[str]]:
-    """(attribute, id) → the ids of those that refer to it, oldest first; those being deleted are still there."""
+def referring(tx: Tx, kind: Kind, ids: Sequence[str]) -> dict[str, dict[str, dict[str, None]]]:
+    """Attribute → id → ids of those that refer to it, oldest first; those being deleted are still there."""
     one = len(ids) == 1
     key = ids[0] if one else listed(tx.database.dialect, ids)
-    found: dict[tuple[str, str], dict[str, None]] = {}
-    for name, target, source, *_ in tx.connection.execute(_backs(kind.name, tx.database.dialect, one), {"ids": key}):
-        found.setdefault((name, target), {})[source] = None
-    return {place: list(sources) for place, sources in found.items()}
+    found: dict[str, dict[str, dict[str, None]]] = {attribute.name: {} for attribute in kind.backs}
+    for name, target, source in tx.connection.execute(_backs(kind.name, tx.database.dialect, one=one), {"ids": key}):
+        found[name].setdefault(target, {})[source] = None
+    return found
 
 
 @cache
-def _backs(name: str, dialect: str, one: bool) -> CompoundSelect[Any] | Select[Any]:
+def _backs(name: str, dialect: str, *, one: bool) -> Select[Any]:
     """(attribute, id, id of one that refers to it), oldest first."""
-    parts = [part for a in BY_NAME[name].backs for part in _back_parts(name, a, dialect, one)]
-    return union_all(*parts).order_by("created_at", "source")
+    parts = [part for a in BY_NAME[name].backs for part in _back_parts(name, a, dialect, one=one)]
+    found = union_all(*parts).subquery()
+    return select(found.c.name, found.c.target, found.c.source).order_by(found.c.created_at, found.c.source)
 
 
-def _back_parts(name: str, attribute: Attribute, dialect: str, one: bool) -> Iterable[Select[Any]]:
+def _back_parts(name: str, attribute: Attribute, dialect: str, *, one: bool) -> Iterable[Select[Any]]:
     back = attribute.back
     if back is None:
         return
     table = TABLES[back.kind]
-    yield _pointing(attribute.name, table, table.c[back.via], table, dialect, one)
+    via = table.c[back.via]
+    yield _pointing(attribute.name, table, via, table).where(_one_of(via, dialect, one=one))
     if (name, attribute.name) == ("pool", "listeners"):  # by an L7 policy too
         policy = TABLES["l7policy"]
         pair = table.join(policy, and_(policy.c.listener_id == table.c.id, policy.c.deleted_generation.is_(None)))
-        yield _pointing(attribute.name, table, policy.c.redirect_pool_id, pair, dialect, one)
+        via = policy.c.redirect_pool_id
+        yield _pointing(attribute.name, table, via, pair).where(_one_of(via, dialect, one=one))
 
 
-def _pointing(  # noqa: PLR0913
-    name: str, table: Table, via: ColumnElement[str], source: FromClause, dialect: str, one: bool
-) -> Select[Any]:
-    these = via == bindparam("ids") if one else among(dialect, via, "ids")
-    label = literal_column(f"'{name}'").label("name")
-    columns = (label, via.label("target"), table.c.id.label("source"), table.c.created_at.label("created_at"))
-    return select(*columns).select_from(source).where(these)
+def _one_of(via: ColumnElement[str], dialect: str, *, one: bool) -> ColumnElement[bool]:
+    return via == bindparam("ids") if one else among(dialect, via, "ids")
+
+
+def _pointing(name: str, table: Table, via: ColumnElement[str], source: FromClause) -> Select[Any]:
+    columns: list[ColumnElement[Any]] = [literal_column(f"'{name}'").label("name"), via.label("target")]
+    columns += [table.c.id.label("source"), table.c.created_at.label("created_at")]
+    return select(*columns).select_from(source)

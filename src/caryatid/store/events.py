@@ -28,7 +28,7 @@ def append(  # noqa: PLR0913  an event has this many parts
     append_all(tx, [happened(action, kind, key, project_id=project_id, root_id=root_id, detail=detail)])
 
 
-def happened(  # noqa: PLR0913
+def happened(
     action: str,
     kind: str,
     key: str,

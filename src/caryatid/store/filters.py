@@ -284,28 +284,29 @@ def _marker(tx: Tx, of: Source, shape: Shape, marker: str, values: Mapping[str, 
     """The values by which the marker's row is sorted. Raises Refused if there is no such row here."""
     row = None
     if storable(marker):
-        row = tx.connection.execute(_marked(of, shape.sort, shape.project, shape.parent), {**values, "marker": marker}).first()
+        statement = _marked(of, shape.sort, project=shape.project, parent=shape.parent)
+        row = tx.connection.execute(statement, {**values, "marker": marker}).first()
     if row is None:
         raise Refused([Fault(f"Supplied pagination marker '{marker}' is not valid.", "marker")])
     return tuple(row)
 
 
 @lru_cache(maxsize=SHAPES_CACHED)
-def _marked(of: Source, sort: tuple[Sort, ...], project: bool, parent: bool) -> Select[Any]:
+def _marked(of: Source, sort: tuple[Sort, ...], *, project: bool, parent: bool) -> Select[Any]:
     keys = [_key(of, name) for name, _ in sort]
     statement = of.select.with_only_columns(*keys, maintain_column_froms=True)
-    return statement.where(of.id == bindparam("marker"), *_owned(of, project, parent))
+    return statement.where(of.id == bindparam("marker"), *_owned(of, project=project, parent=parent))
 
 
 @lru_cache(maxsize=SHAPES_CACHED)
 def _statement(of: Source, shape: Shape) -> Select[Any]:
-    where = [false()] if shape.never else []
-    where += _owned(of, shape.project, shape.parent)
+    where: list[ColumnElement[bool]] = [false()] if shape.never else []
+    where += _owned(of, project=shape.project, parent=shape.parent)
     for name in shape.equal:
         value = of.values[name]
         where.append(value.expression == bindparam(f"is_{name}", type_=TYPES[value.plain]))
     where += [of.values[name].expression.is_(None) for name in shape.nulls]
-    where += [_any_of(of, name, null) for name, null in shape.any_of]
+    where += [_any_of(of, name, null=null) for name, null in shape.any_of]
     where += _tags(of, shape.tags)
     if shape.after is not None:
         where.append(_beyond(of, shape.sort, shape.after))
@@ -314,7 +315,7 @@ def _statement(of: Source, shape: Shape) -> Select[Any]:
     return statement.limit(bindparam("limit", type_=BigInteger)) if shape.limited else statement
 
 
-def _owned(of: Source, project: bool, parent: bool) -> list[ColumnElement[bool]]:
+def _owned(of: Source, *, project: bool, parent: bool) -> list[ColumnElement[bool]]:
     where: list[ColumnElement[bool]] = []
     if project and of.project is not None:
         where.append(of.project == bindparam("project", type_=String))
@@ -323,9 +324,9 @@ def _owned(of: Source, project: bool, parent: bool) -> list[ColumnElement[bool]]
     return where
 
 
-def _any_of(of: Source, name: str, null: bool) -> ColumnElement[bool]:
+def _any_of(of: Source, name: str, *, null: bool) -> ColumnElement[bool]:
     value = of.values[name]
-    text = cast(value.expression, String)
+    text: ColumnElement[Any] = cast(value.expression, String)
     if value.plain is bool:
         text = case((value.expression.is_(True), "true"), (value.expression.is_(False), "false"))
     these = among(of.dialect, text, f"is_{name}")
@@ -336,7 +337,10 @@ def _tags(of: Source, counts: tuple[int, ...]) -> list[ColumnElement[bool]]:
     if of.spec is None:
         return []
     spec = of.spec
-    groups = [[tagged(of.dialect, spec, f"tag_{place}_{n}") for n in range(count)] for place, count in enumerate(counts)]
+    groups = [
+        [tagged(of.dialect, spec, f"tag_{place}_{number}") for number in range(count)]
+        for place, count in enumerate(counts)
+    ]
     every, some, not_every, not_some = groups
     where = list(every)
     where += [or_(*some)] if some else []
@@ -373,12 +377,12 @@ def _beyond(of: Source, sort: tuple[Sort, ...], nulls: tuple[bool, ...]) -> Colu
     choices = []
     same: list[ColumnElement[bool]] = []
     for (_, way), key, value, null in zip(sort, keys, after, nulls, strict=True):
-        choices.append(and_(*same, _past(key, value, null, way)))
+        choices.append(and_(*same, _past(key, value, way, null=null)))
         same.append(key.is_(None) if null else key == value)
     return or_(*choices)
 
 
-def _past(key: ColumnElement[Any], value: ColumnElement[Any], null: bool, way: Direction) -> ColumnElement[bool]:
+def _past(key: ColumnElement[Any], value: ColumnElement[Any], way: Direction, *, null: bool) -> ColumnElement[bool]:
     if way == "asc":
         return key.is_not(None) if null else key > value
     return false() if null else or_(key < value, key.is_(None))

@@ -93,7 +93,8 @@ def _remove_root(tx: Tx, root_id: str, observed: int) -> bool:
 
 @cache
 def _gone() -> CompoundSelect[Any]:
-    return _each(lambda table: [table.c.deleted_generation.is_not(None), table.c.deleted_generation <= bindparam("observed")])
+    deleted = "deleted_generation"  # "is not null" is what the index says
+    return _each(lambda table: [table.c[deleted].is_not(None), table.c[deleted] <= bindparam("observed")])
 
 
 @cache

@@ -83,7 +83,9 @@ def redeem(tx: Tx, token_id: str, secret: bytes) -> bool:
     """The token is used up; False: it is unknown, used, expired, or the secret is wrong."""
     now = clock.now(tx)
     open_ones = (ENROLMENT.c.token_id == token_id, ENROLMENT.c.used_at.is_(None), ENROLMENT.c.expires_at > now)
-    known = tx.connection.execute(select(ENROLMENT.c.secret_hash).where(*open_ones)).scalar() if storable(token_id) else None
+    if not storable(token_id):
+        return False
+    known = tx.connection.execute(select(ENROLMENT.c.secret_hash).where(*open_ones)).scalar()
     if not hmac.compare_digest(known or b"", _hash(secret)):
         return False
     return bool(tx.connection.execute(update(ENROLMENT).where(*open_ones).values(used_at=now)).rowcount)

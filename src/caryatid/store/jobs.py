@@ -8,25 +8,20 @@ from typing import Any, Final
 from uuid import uuid4
 
 from sqlalchemy import (
-    ColumnElement,
     and_,
     bindparam,
     case,
     delete,
-    func,
     or_,
     select,
-    type_coerce,
     update,
 )
-
-from caryatid.errors import LeaseLost
 
 from . import clock, events, filters, wake
 from .claim import Again, Claim, Done, Failed, Outcome
 from .database import Database, Tx
 from .filters import Query, Source, Value
-from .sql import listed, among, storable
+from .sql import among, listed, storable
 from .tables import ATTEMPT, JOB, WORK
 
 LINES_MAX: Final = 1000
@@ -73,7 +68,7 @@ def get(tx: Tx, job_id: str) -> dict[str, Any] | None:
     row = tx.connection.execute(of.select.where(JOB.c.id == job_id), {"now": clock.now(tx)}).mappings().first()
     if row is None:
         return None
-    job = _document(row)
+    job = _document(dict(row))
     covering = _attempts(tx, [job])[job["id"]]
     return _with_attempts(job, covering, log=True)
 
@@ -81,8 +76,9 @@ def get(tx: Tx, job_id: str) -> dict[str, Any] | None:
 def page(tx: Tx, query: Query) -> list[dict[str, Any]]:
     """Jobs, without their logs; without other sort keys the oldest first. Raises Refused."""
     of = _source(tx.database.dialect)
+    names = of.select.selected_columns.keys()
     rows = filters.run(tx, of, query, now=clock.now(tx))
-    found = [_document(row._mapping) for row in rows]
+    found = [_document(dict(zip(names, row, strict=True))) for row in rows]
     covering = _attempts(tx, found)
     return [_with_attempts(job, covering[job["id"]], log=False) for job in found]
 
@@ -98,19 +94,19 @@ def begin_attempt(tx: Tx, held: Claim, generation: int) -> None:
 def write_lines(database: Database, held: Claim, lines: Sequence[tuple[float, str]]) -> None:
     """(seconds since the epoch, text) are added to the log of the claim's attempt, up to LINES_MAX."""
     new = [[clock.text(at), text[:LINE_LENGTH_MAX]] for at, text in lines]
+    this = {"root": held.root_id, "token": held.fence}
     with database.transaction() as tx:
-        log = tx.connection.execute(select(ATTEMPT.c.log).where(_of(held)).with_for_update()).scalar()
+        log = tx.connection.execute(_LOG, this).scalar()
         if log is not None and len(log) < LINES_MAX:
-            kept = [*log, *new][:LINES_MAX]
-            tx.connection.execute(update(ATTEMPT).where(_of(held)).values(log=kept))
+            tx.connection.execute(_WRITE_LOG, {**this, "lines": [*log, *new][:LINES_MAX]})
             wake.notify(tx, "jobs")
 
 
 def end_attempt(tx: Tx, held: Claim, outcome: Outcome) -> None:
     """The attempt has come to this; work.settle calls it."""
     reason = None if isinstance(outcome, Done) else outcome.reason
-    ended = {"ended_at": clock.text(time.time()), "outcome": OUTCOMES[type(outcome)], "reason": reason}
-    tx.connection.execute(update(ATTEMPT).where(_of(held)).values(ended))
+    ended = {"when": clock.text(time.time()), "how": OUTCOMES[type(outcome)], "said": reason}
+    tx.connection.execute(_END_ATTEMPT, {"root": held.root_id, "token": held.fence, **ended})
 
 
 def end(
@@ -123,19 +119,17 @@ def end(
     reason: str | None = None,
 ) -> None:
     """Jobs up to `generation` have ended: all failed for `reason`, or those about `culprits` (id → reason) alone."""
-    open_jobs = select(JOB).where(JOB.c.loadbalancer_id == root_id, JOB.c.ended_at.is_(None))
-    rows = tx.connection.execute(open_jobs.where(JOB.c.generation <= generation)).mappings().all()
+    rows = tx.connection.execute(_OPEN, {"root": root_id, "upto": generation}).mappings().all()
     if not rows:
         return
     why = culprits or {}
     ended = []
     for row in rows:
         because = reason or why.get(row["resource_id"])
-        ended.append({"key": row["id"], "said": because, "how": "failed" if because else "succeeded"})
-    statement = update(JOB).where(JOB.c.id == bindparam("key"))
-    statement = statement.values(ended_at=clock.text(now), outcome=bindparam("how"), reason=bindparam("said"))
-    tx.connection.execute(statement, ended)
-    events.append_all(tx, [_ended(row, end["said"]) for row, end in zip(rows, ended, strict=True)])
+        how = "failed" if because else "succeeded"
+        ended.append({"key": row["id"], "said": because, "how": how, "when": clock.text(now)})
+    tx.connection.execute(_END, ended)
+    events.append_all(tx, [_ended(dict(row), end["said"]) for row, end in zip(rows, ended, strict=True)])
 
 
 def purge(tx: Tx, before: str) -> int:
@@ -155,8 +149,15 @@ def _ended(row: Mapping[str, Any], reason: str | None) -> dict[str, Any]:
     )
 
 
-def _of(held: Claim) -> ColumnElement[bool]:
-    return and_(ATTEMPT.c.root_id == held.root_id, ATTEMPT.c.fence == held.fence)
+_THIS = and_(ATTEMPT.c.root_id == bindparam("root"), ATTEMPT.c.fence == bindparam("token"))
+_LOG = select(ATTEMPT.c.log).where(_THIS).with_for_update()
+_WRITE_LOG = update(ATTEMPT).where(_THIS).values(log=bindparam("lines"))
+_HOW: dict[str, Any] = {"ended_at": bindparam("when"), "outcome": bindparam("how"), "reason": bindparam("said")}
+_END_ATTEMPT = update(ATTEMPT).where(_THIS).values(_HOW)
+_OPEN = select(JOB).where(
+    JOB.c.loadbalancer_id == bindparam("root"), JOB.c.ended_at.is_(None), JOB.c.generation <= bindparam("upto")
+)
+_END = update(JOB).where(JOB.c.id == bindparam("key")).values(_HOW)
 
 
 @cache
@@ -168,7 +169,8 @@ def _source(dialect: str) -> Source:
         (WORK.c.tries > 0, "retrying"),
         else_="queued",
     )
-    statement = select(JOB, state.label("state")).select_from(JOB.outerjoin(WORK, WORK.c.root_id == JOB.c.loadbalancer_id))
+    of_root = WORK.c.root_id == JOB.c.loadbalancer_id
+    statement = select(JOB, state.label("state")).select_from(JOB.outerjoin(WORK, of_root))
     values = {c.name: Value(c, c.type.python_type, bool(c.nullable)) for c in JOB.c if c.name != "outcome"}
     values["state"] = Value(state, str, nullable=False)
     tie: tuple[filters.Sort, ...] = (("created_at", "asc"), ("id", "asc"))

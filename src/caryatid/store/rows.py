@@ -6,7 +6,22 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Select, Table, Update, and_, bindparam, case, func, null, or_, select, true, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    Table,
+    Update,
+    and_,
+    bindparam,
+    case,
+    func,
+    null,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from caryatid.errors import Conflict
@@ -15,8 +30,8 @@ from caryatid.model.kind import Kind
 from caryatid.model.resource import Row
 
 from . import filters
-from .documents import Json, reading, shaped
 from .database import Tx
+from .documents import Json, reading, shaped
 from .sql import among, listed, storable
 from .tables import TABLES, root_column
 
@@ -58,7 +73,8 @@ def get(tx: Tx, kind: Kind, key: str, *, parent_id: str | None = None) -> Json |
     """The document of the row that a path calls `key` (`Kind.key`), if it hangs on `parent_id`."""
     if not storable(key) or not (parent_id is None or storable(parent_id)):
         return None
-    row = tx.connection.execute(_get(kind.name, parent_id is not None), {"key": key, "parent": parent_id}).first()
+    statement = _get(kind.name, within=parent_id is not None)
+    row = tx.connection.execute(statement, {"key": key, "parent": parent_id}).first()
     return shaped(tx, kind, [row])[0] if row else None
 
 
@@ -76,13 +92,6 @@ def find(tx: Tx, kind: Kind, **columns: Any) -> list[Json]:
 def count(tx: Tx, kind: Kind, **columns: Any) -> int:
     """How many living rows have these values in their columns."""
     return int(tx.connection.execute(_count(kind.name, *_shape(columns)), columns).scalar_one())
-
-
-def tally(tx: Tx, kind: Kind, column: str) -> dict[str, int]:
-    """How many rows have each value of the column."""
-    value = TABLES[kind.name].c[column]
-    found = tx.connection.execute(select(value, func.count()).where(value.is_not(None)).group_by(value))
-    return {row[0]: row[1] for row in found}
 
 
 def tally(tx: Tx, kind: Kind, column: str) -> dict[str, int]:
@@ -207,11 +216,11 @@ def _equal(kind: Kind, equal: tuple[str, ...], nulls: tuple[str, ...]) -> list[C
 
 
 @cache
-def _get(name: str, within_parent: bool) -> Select[Any]:
+def _get(name: str, *, within: bool) -> Select[Any]:
     kind = BY_NAME[name]
     read = reading(name)
     statement = read.select.where(read.table.c[kind.key] == bindparam("key"))
-    if within_parent:
+    if within:
         statement = statement.where(read.table.c[kind.parent or "id"] == bindparam("parent"))
     return statement
 

@@ -49,6 +49,7 @@ def inside(dialect: str, spec: ColumnElement[Any], attribute: Attribute, plain: 
         return value
     if not attribute.nullable:
         return func.coalesce(value, attribute.default)
+    present: ColumnElement[bool]
     if dialect == POSTGRESQL:
         present = func.jsonb_exists(spec, attribute.name)
     else:

@@ -77,7 +77,7 @@ def _below(
 
 
 def _loaded(kind: Kind, row: Any) -> Row:
-    document: Json = dict(row[-1])
+    document: Json = row[-1]
     document.update(zip(_names(kind.name), row, strict=False))
     return kind.load(document)
 
@@ -96,7 +96,7 @@ def _in_form(kind: Kind, row: Any, good: Mapping[str, Json | None]) -> Row | Non
 
 def _good(tx: Tx, kind: Kind, refused: Collection[str]) -> dict[str, Json | None]:
     values = {"ids": listed(tx.database.dialect, refused)}
-    return {key: spec for key, spec in tx.connection.execute(_good_specs(kind.name, tx.database.dialect), values)}
+    return dict(tx.connection.execute(_good_specs(kind.name, tx.database.dialect), values).tuples().all())
 
 
 @cache
@@ -137,13 +137,12 @@ def _children(name: str) -> Select[Any]:
 def _profiles(tx: Tx, row: LoadBalancer) -> tuple[Json, Json]:
     """What the flavor and the availability zone say."""
     flavor = _profile(tx, "flavor", "flavor_profile_id", "flavorprofile", "id", row.flavor_id)
-    zone = _profile(
-        tx, "availability_zone", "availability_zone_profile_id", "availability_zone_profile", "name", row.availability_zone
-    )
+    zones, profiles = "availability_zone", "availability_zone_profile"
+    zone = _profile(tx, zones, f"{profiles}_id", profiles, "name", row.availability_zone)
     return _object(flavor, "flavor_data"), _object(zone, "availability_zone_data")
 
 
-def _profile(tx: Tx, name: str, via: str, profile: str, by: str, key: str | None) -> Json:  # noqa: PLR0913
+def _profile(tx: Tx, name: str, via: str, profile: str, by: str, key: str | None) -> Json:
     if key is None:
         return {}
     offered, made_of = TABLES[name], TABLES[profile]

@@ -17,7 +17,7 @@ from typing import Final
 from uuid import uuid4
 
 import psycopg
-from sqlalchemy import func, select
+from sqlalchemy import text
 
 from .database import POSTGRESQL, Database, Tx
 
@@ -34,7 +34,7 @@ def notify(tx: Tx, channel: str) -> None:
         return
     tx.woken.add(channel)
     if tx.database.dialect == POSTGRESQL:
-        tx.connection.execute(select(func.pg_notify(CHANNEL, channel)))
+        tx.connection.execute(text("SELECT pg_notify(:name, :told)"), {"name": CHANNEL, "told": channel})
     else:
         tx.after_commit(partial(_ring, tx.database, channel))
 
@@ -46,22 +46,22 @@ def _directory(database: Database) -> Path:
 def _ring(database: Database, channel: str) -> None:
     """A datagram to each socket in the directory, by a path that fits the 107 bytes of an address."""
     try:
-        directory = os.open(_directory(database), os.O_PATH | os.O_DIRECTORY)
+        directory = os.open(_directory(database), os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
         return  # nobody listens
     try:
-        for name in os.listdir(f"/proc/self/fd/{directory}"):
+        for name in os.listdir(directory):  # noqa: PTH208  by its descriptor
             _send(database, directory, name, channel.encode())
     finally:
         os.close(directory)
 
 
-def _send(database: Database, directory: int, name: str, text: bytes) -> None:
+def _send(database: Database, directory: int, name: str, told: bytes) -> None:
     if database.doorbell is None:
         return
     with suppress(BlockingIOError, FileNotFoundError):  # its queue is full: it will look anyway; it has just closed
         try:
-            database.doorbell.sendto(text, f"/proc/self/fd/{directory}/{name}")
+            database.doorbell.sendto(told, f"/proc/self/fd/{directory}/{name}")
         except ConnectionRefusedError:
             os.unlink(name, dir_fd=directory)  # its process is gone
 
@@ -153,7 +153,8 @@ class Wakeups:
             self._listening.set()
             self._wake_all()
             while not self._closing.is_set():
-                ready, _, _ = io.select([connection, self._stopped], [], [], KEEPALIVE_S)
+                watched = [connection.fileno(), self._stopped.fileno()]
+                ready, _, _ = io.select(watched, [], [], KEEPALIVE_S)
                 if not ready:
                     connection.execute("SELECT 1")  # a silent connection may be a dead one
                 self._wake({told.payload for told in connection.notifies(timeout=0)})

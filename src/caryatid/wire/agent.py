@@ -5,6 +5,7 @@ Version 1, under `/1`, over mutual TLS. Both sides ignore members they do not kn
 """
 
 import ssl
+from http import HTTPStatus
 from typing import Any, Literal, NamedTuple
 
 import httpx2
@@ -14,8 +15,8 @@ from caryatid.errors import CaryatidError
 
 VERSION = 1
 How = Literal["unchanged", "runtime", "reloaded", "started", "stopped"]
-DIRECTORY_TOKEN = "@DIR@"
-RUN_TOKEN = "@RUN@"
+DIRECTORY_TOKEN = "@DIR@"  # noqa: S105 - a placeholder
+RUN_TOKEN = "@RUN@"  # noqa: S105 - a placeholder
 CONNECT_TIMEOUT_S = 2.0
 READ_TIMEOUT_S = 20.0
 
@@ -48,9 +49,9 @@ class Server(NamedTuple):
 class Configuration(Body):
     """All that one amphora shall be.
 
-    `text` is HAProxy's configuration. `@DIR@` stands for the amphora's directory, `@RUN@` for the one of its sockets,
-    `@MAXCONN:N@` for N or what the host's limit of open files allows, if less. A line `# <kind> <id>` precedes the lines
-    of each object. `base_hash` covers everything but `servers`. `(fence, generation)` never falls.
+    `text` is HAProxy's configuration. `@DIR@` stands for the amphora's directory, `@RUN@` for the one of its
+    sockets, `@MAXCONN:N@` for N or what the host's limit of open files allows, if less. A line `# <kind> <id>`
+    precedes the lines of each object. `base_hash` covers everything but `servers`. `(fence, generation)` never falls.
     """
 
     amphora_id: str = AmphoraId
@@ -209,12 +210,16 @@ class AgentClient:
     def amphora(self, amphora_id: str) -> AmphoraDetails | None:
         """One amphora; None if the host does not have it."""
         answer = self._call("GET", f"/amphorae/{amphora_id}", absent_ok=True)
-        return None if answer.status_code == 404 else AmphoraDetails.model_validate_json(answer.content)
+        if answer.status_code == HTTPStatus.NOT_FOUND:
+            return None
+        return AmphoraDetails.model_validate_json(answer.content)
 
     def diagnostics(self, amphora_id: str) -> Diagnostics | None:
         """What HAProxy says about itself; None if the host does not have this amphora."""
         answer = self._call("GET", f"/amphorae/{amphora_id}/diagnostics", absent_ok=True)
-        return None if answer.status_code == 404 else Diagnostics.model_validate_json(answer.content)
+        if answer.status_code == HTTPStatus.NOT_FOUND:
+            return None
+        return Diagnostics.model_validate_json(answer.content)
 
     def _call(
         self,
@@ -237,7 +242,7 @@ class AgentClient:
             extensions={**self._extensions, "timeout": timeout.as_dict()},
         )
         answer = self._send_twice(request)
-        if answer.is_success or (absent_ok and answer.status_code == 404):
+        if answer.is_success or (absent_ok and answer.status_code == HTTPStatus.NOT_FOUND):
             return answer
         raise _error(answer)
 
@@ -260,6 +265,8 @@ def _transport_error(error: Exception) -> AgentError:
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return AgentUnauthorized(f"The agent's certificate is not accepted: {cause.verify_message}.")
+        if isinstance(cause, ssl.SSLError) and "ALERT" in (cause.reason or ""):
+            return AgentUnauthorized(f"The agent does not accept this certificate: {cause.reason}.")
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, httpx2.ConnectTimeout):
         return AgentUnreachable("The agent does not take connections.")
@@ -269,14 +276,14 @@ def _transport_error(error: Exception) -> AgentError:
 
 
 def _error(answer: httpx2.Response) -> AgentError:
-    if answer.status_code in (401, 403):
+    if answer.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return AgentUnauthorized("The agent does not accept this certificate.")
     try:
         refusal = Refusal.model_validate_json(answer.content)
     except ValueError:
         return AgentError(f"The agent answered {answer.status_code}.")
-    if answer.status_code == 412:
+    if answer.status_code == HTTPStatus.PRECONDITION_FAILED:
         return AgentStale(refusal.reason)
-    if answer.status_code == 422:
+    if answer.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:
         return AgentRefused(refusal.reason, tuple(refusal.culprits))
     return AgentError(f"The agent answered {answer.status_code}: {refusal.reason}")

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import secrets
 import ssl
+from http import HTTPStatus
 from typing import Any, Self, TypeVar
 
 import httpx2
@@ -23,7 +24,7 @@ from caryatid.wire.agent import AmphoraId, Body
 from caryatid.wire.tls import client_context
 
 VERSION = 1
-TOKEN_PREFIX = "cye1."  # noqa: S105 - names the format
+TOKEN_PREFIX = "cye1"  # noqa: S105 - names the format
 SECRET_BYTES = 32
 CONDUCTOR_NAME = "controller"
 """What a conductor's certificate must name: only controllers' certificates do."""
@@ -57,16 +58,15 @@ class EnrolmentToken(Body):
 
     def encode(self) -> str:
         """As one word."""
-        return TOKEN_PREFIX + base64.urlsafe_b64encode(self.model_dump_json().encode()).decode().rstrip("=")
+        return f"{TOKEN_PREFIX}." + base64.urlsafe_b64encode(self.model_dump_json().encode()).decode().rstrip("=")
 
     @classmethod
     def decode(cls, word: str) -> Self:
         """Raises ConductorRefused, without repeating any of it, if this is no token."""
-        body = word.strip().removeprefix(TOKEN_PREFIX)
+        prefix, _, body = word.strip().partition(".")
         try:
-            if not word.strip().startswith(TOKEN_PREFIX):
-                raise ValueError
-            return cls.model_validate_json(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+            content = base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)) if prefix == TOKEN_PREFIX else b""
+            return cls.model_validate_json(content)
         except ValueError:
             raise ConductorRefused("This is not an enrolment token.") from None
 
@@ -185,7 +185,7 @@ class ConductorClient:
         if answer.is_success:
             return answer
         reason = _reason(answer)
-        if answer.status_code >= 500 or answer.status_code == 429:
+        if answer.is_server_error or answer.status_code == HTTPStatus.TOO_MANY_REQUESTS:
             raise ConductorUnreachable(reason)
         raise ConductorRefused(reason)
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reports from hosts: datagrams of at most 1,200 bytes, signed with the host's own key, refused when replayed.
 
-    "CYH" · version (1) · length of host id · boot id (8) · sequence (8) · host id · zlib(JSON: messages) · HMAC-SHA256 (32)
+    "CYH" · version (1) · length of host id (1) · boot id (8) · sequence (8) · host id · zlib(JSON) · HMAC-SHA256 (32)
 
 The HMAC covers all before it. Boot ids are milliseconds since the epoch when the agent started, so they only rise; the
 sequence rises with each datagram of a boot. Members that a newer agent adds are ignored.
@@ -11,11 +11,11 @@ import hmac
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, NotRequired, final
 
 import orjson
 from pydantic import Field, TypeAdapter, ValidationError
-from typing_extensions import NotRequired, TypedDict, final
+from typing_extensions import TypedDict
 
 MAGIC = b"CYH"
 VERSION = 1
@@ -57,8 +57,8 @@ class HeartbeatReplayed(ValueError):
 class AmphoraMessage(TypedDict):
     """What one amphora looks like, or a part of it.
 
-    With `full`, all parts `[i, n]` of the same `at` together are the whole: what they do not name is not there. Without,
-    only what changed.
+    With `full`, all parts `[i, n]` of the same `at` together are the whole: what they do not name is not there.
+    Without, only what changed.
     """
 
     amphora_id: str
@@ -217,7 +217,7 @@ def _amphora_pieces(message: AmphoraMessage) -> list[Message]:
 
 
 class ReplayGuard:
-    """Remembers of each host its boot and the last 64 sequence numbers, so that reordering is harmless and replay is not."""
+    """Remembers each host's boot and last 64 sequence numbers, so that reordering does no harm and replay no good."""
 
     def __init__(self) -> None:
         self._hosts: dict[str, tuple[int, int, int]] = {}

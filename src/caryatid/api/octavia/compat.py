@@ -74,7 +74,7 @@ def _renamed(kind: Kind, body: Any) -> Any:
     renamed: dict[str, Any] = {}
     faults = []
     for name, value in body.items():
-        now = older.get(name, name)
+        now = older.get(name) or name
         if now in renamed and renamed[now] != value:
             faults.append(Fault(f"Validation failure: {name} and {now} are one, and say different things.", name))
         renamed[now] = value
@@ -88,33 +88,26 @@ def shower(kind: Kind, *, without: Collection[str] = ()) -> Show:
 
     `without` are keys that are not shown.
     """
-    older = {now: name for name, now in older_names(kind).items()}
-    plain: list[tuple[str, str]] = []
-    lists: list[tuple[str, str]] = []
-    refs: list[tuple[str, str]] = []
-    unset: list[str] = []
-    for a in kind.shown:
-        if a.name in INTERNAL.get(kind.name, ()):
-            continue
-        if a.back and not a.back.one:
-            lists.append((a.name, a.name))
-        elif a.ref and a.ref.shown not in (None, "itself"):
-            refs.append((str(a.ref.shown), a.name))
-        else:
-            plain += [(name, a.name) for name in (a.name, older.get(a.name)) if name]
-            unset += [] if a.access.unset_shown else [a.name]
-    plain = [pair for pair in plain if pair[0] not in without]
-    lists = [pair for pair in lists if pair[0] not in without]
-    refs = [pair for pair in refs if pair[0] not in without]
-    unset = [name for name in unset if name not in without]
+    again = [(name, now) for name, now in older_names(kind).items() if now not in without]
+    internal = {*INTERNAL.get(kind.name, ()), *without}
+    known = {a.name for a in kind.shown} - internal
+    lists = [a.name for a in kind.backs if a.back and not a.back.one and a.name in known]
+    refs = [(a.ref.shown, a.name) for a in kind.shown if a.ref and a.ref.shown and a.ref.shown != "itself"]
+    hidden = [*(set(kind.attributes) - known), *(name for _, name in refs)]
+    refs = [(name, source) for name, source in refs if name not in internal]
+    unset = [a.name for a in kind.shown if not a.access.unset_shown and a.name in known]
 
     def show(document: Document) -> dict[str, Any]:
-        shown = {name: document[source] for name, source in plain}
-        for name, source in lists:
-            shown[name] = [{"id": key} for key in document[source]]
+        shown = {**document}
+        for name, source in again:
+            shown[name] = shown[source]
+        for name in lists:
+            shown[name] = [{"id": key} for key in shown[name]]
         for name, source in refs:
-            key = document[source]
+            key = shown[source]
             shown[name] = [] if key is None else [{"id": key}]
+        for name in hidden:
+            shown.pop(name, None)
         for name in unset:
             if shown[name] is None:
                 del shown[name]

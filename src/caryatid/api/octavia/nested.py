@@ -103,9 +103,8 @@ class _Reader:
     def read(self, kind: Kind, body: dict[str, Any]) -> Node:
         """The node of `body`, which is the root's or nested, and those below it."""
         if len(self.nodes) > self.objects_max:
-            raise Refused(
-                [Fault(f"Validation failure: One request creates at most {self.objects_max} objects here.", "listeners")]
-            )
+            why = f"One request creates at most {self.objects_max} objects here."
+            raise Refused([Fault(f"Validation failure: {why}", "listeners")])
         inner = {nest.key for nest in NESTS[kind.name]}
         own = {name: value for name, value in body.items() if name not in inner}
         try:
@@ -181,7 +180,8 @@ class _Reader:
 
     def _refuse_above(self, nest: Nest, child: dict[str, Any]) -> None:
         for name in child.keys() & ABOVE:
-            self._fault(f"Unknown attribute for argument {nest.kind.name}: {name}. Its place in the body says it.", name)
+            why = f"Unknown attribute for argument {nest.kind.name}: {name}."
+            self._fault(f"{why} Its place in the body says it.", name)
 
     def _incomplete(self, node: Node, name: str) -> None:
         required = [a.name for a in node.kind.creatable.values() if a.required]
@@ -203,7 +203,8 @@ def _own_faults(reader: _Reader) -> Iterator[Fault]:
     for node in reader.nodes:
         wanted = _wanted(node)
         body = {name: value for name, value in node.body.items() if name not in ABOVE or node.kind is LOADBALANCER}
-        given = {**CHECK_ONLY, "id": node.id, **{name: node.id for name in node.pools if " " not in name}, **wanted.given}
+        unresolved = {name: node.id for name in node.pools if " " not in name}
+        given = {**CHECK_ONLY, "id": node.id, **unresolved, **wanted.given}
         try:
             node.kind.new(body, given)
         except Refused as refused:

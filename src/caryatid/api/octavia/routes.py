@@ -2,6 +2,7 @@
 """Every operation of the v2 API (facts: octavia.md §2.2)."""
 
 from dataclasses import replace
+from typing import Any
 
 from starlette.responses import Response
 
@@ -68,14 +69,12 @@ def _loadbalancers() -> list[Operation]:
     path = f"{LBAAS}/loadbalancers"
     title = LOADBALANCER.title
     tree = Body("StatusTree", "statuses")
-    found = [
-        replace(operation, handler=nested.create, summary="Create a load balancer, with all below it if it is in the body")
-        if operation.method == "POST"
-        else operation
-        for operation in verbs(Resource(LOADBALANCER), VERSION)
-    ]
+    listed, created, *others = verbs(Resource(LOADBALANCER), VERSION)
+    created = replace(created, handler=nested.create, summary="Create a load balancer, and what its body nests")
     return [
-        *found,
+        listed,
+        created,
+        *others,
         _stats(title, f"{path}/{{id}}/stats", statuses.loadbalancer_statistics),
         *(
             Operation("GET", f"{path}/{{id}}/{name}", statuses.status, "Status tree", title, LOADBALANCER, gives=tree,
@@ -100,10 +99,11 @@ def _members() -> list[Operation]:
 def _quotas(quotas: Quotas) -> list[Operation]:
     path = f"{LBAAS}/quotas"
     one = Body("Quota", QUOTA.wrapper)
-    shared = {"tag": QUOTA.title, "kind": QUOTA}
+    many = Body("Quota", QUOTA.plural, many=True, links=QUOTA.links)
+    shared: dict[str, Any] = {"tag": QUOTA.title, "kind": QUOTA}
     return [
-        Operation("GET", path, quotas.list, "List: quotas that are not the defaults", gives=Body(
-            "Quota", QUOTA.plural, many=True, links=QUOTA.links), query=list_parameters(QUOTA), errors=READING, **shared),
+        Operation("GET", path, quotas.list, "List: quotas that are not the defaults", gives=many,
+                  query=list_parameters(QUOTA), errors=READING, **shared),
         Operation("GET", f"{path}/defaults", quotas.default, "The defaults", gives=one, query=(FIELDS,), errors=READING,
                   **shared),
         Operation("GET", f"{path}/{{project_id}}", quotas.one, "Show: quota of a project", gives=one, query=(FIELDS,),
@@ -120,7 +120,7 @@ def _quotas(quotas: Quotas) -> list[Operation]:
 def _providers() -> list[Operation]:
     path = f"{LBAAS}/providers"
     shown = {"type": "object", "properties": CAPABILITIES, "additionalProperties": False}
-    shared = {"tag": "Provider", "query": (FIELDS,), "errors": READING}
+    shared: dict[str, Any] = {"tag": "Provider", "query": (FIELDS,), "errors": READING}
     able = [
         (f"{kind}_capabilities", handler)
         for kind, handler in (
@@ -129,7 +129,8 @@ def _providers() -> list[Operation]:
         )
     ]
     return [
-        Operation("GET", path, providers.providers, "List: providers", gives=Body(shown, "providers", many=True), **shared),
+        Operation("GET", path, providers.providers, "List: providers", gives=Body(shown, "providers", many=True),
+                  **shared),
         *(
             Operation("GET", f"{path}/{{provider}}/{name}", handler, f"What its {name.removesuffix('_capabilities')}"
                       " profiles may say", gives=Body(shown, name, many=True), **shared)
@@ -157,5 +158,5 @@ def _stats(title: str, path: str, handler: Handler) -> Operation:
     return Operation("GET", path, handler, "Statistics", title, gives=gives, query=(FIELDS,), errors=READING)
 
 
-def _act(method: str, path: str, handler: Handler, summary: str, title: str, success: int = 202) -> Operation:  # noqa: PLR0913, PLR0917
+def _act(method: str, path: str, handler: Handler, summary: str, title: str, success: int = 202) -> Operation:
     return Operation(method, path, handler, summary, title, success=success, errors=ACTING, job=True)

@@ -60,7 +60,8 @@ def tree(loadbalancer: Document, found: dict[str, list[dict[str, Any]]]) -> dict
     for member in found[MEMBER.name]:
         shown = {**_brief(member), "address": member["address"], "protocol_port": member["protocol_port"]}
         members.setdefault(member["pool_id"], []).append(shown)
-    monitors = {monitor["pool_id"]: {**_brief(monitor), "type": monitor["type"]} for monitor in found[HEALTHMONITOR.name]}
+    checks = found[HEALTHMONITOR.name]
+    monitors = {monitor["pool_id"]: {**_brief(monitor), "type": monitor["type"]} for monitor in checks}
     pools = {pool["id"]: _pool(pool, members, monitors) for pool in found[POOL.name]}
     policies = found[L7POLICY.name]
     listeners = []

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from caryatid.plan import quote
 
 
-class Unrenderable(ValueError):  # noqa: N818  what it is, not that it is an error
+class Unrenderable(ValueError):
     """The object `kind` `id` cannot be written as HAProxy configuration; `reason` says why."""
 
     def __init__(self, kind: str, key: str, reason: str) -> None:

@@ -147,7 +147,13 @@ def _member() -> None:
     _index("ix_member_pool_id", "member", ["pool_id"])
     _index("ix_member_project", "member", ["project_id", "created_at", "id"])
     _index("ix_member_refused", "member", ["loadbalancer_id"], where="failed_generation IS NOT NULL")
-    _index("uq_member_pool_id_address_protocol_port", "member", ["pool_id", "address", "protocol_port"], unique=True, where="deleted_generation IS NULL")
+    _index(
+        "uq_member_pool_id_address_protocol_port",
+        "member",
+        ["pool_id", "address", "protocol_port"],
+        unique=True,
+        where="deleted_generation IS NULL",
+    )
 
 
 def _healthmonitor() -> None:

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Verbs that one or two kinds have and attributes do not say: acts, statistics, the status tree."""
+
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import click
+
+from caryatid.model import AMPHORA, BY_NAME, LOADBALANCER, MEMBER, POOL, QUOTA
+from caryatid.model.kind import Kind
+
+from .client import Request, collection, item
+from .failures import Failure
+from .groups import Group
+from .names import find
+from .session import Session, Values, command, shown, timeout_option
+
+PROVIDERS = "/v2/lbaas/providers"
+STATISTICS = ("active_connections", "total_connections", "bytes_in", "bytes_out", "request_errors")
+
+
+def build(group: Group, verb: str) -> click.Command:
+    """`caryatid <group> <verb>`."""
+    return EXTRAS[group.name, verb]()
+
+
+def act(kind: Kind, verb: str, path: str, help: str) -> click.Command:  # noqa: A002  click's word
+    """An act on one resource: PUT without a body."""
+
+    def run(session: Session, values: Values) -> None:
+        key = find(session.client, kind, values["key"])
+        session.finish(session.send(Request("PUT", f"{item(kind, key)}/{path}")))
+
+    return command(verb, help, [_key(kind)], run, changes=True)
+
+
+def statistics(kind: Kind) -> click.Command:
+    """What went through one resource."""
+
+    def run(session: Session, values: Values) -> None:
+        key = find(session.client, kind, values["key"])
+        document = session.client.get(f"{item(kind, key)}/stats")
+        if kind is AMPHORA:
+            session.output.many(document.get("amphora_stats", []), ("listener_id", *STATISTICS))
+        else:
+            session.output.one(shown(document, "stats"))
+
+    return command("stats", "Bytes, connections and errors.", [_key(kind)], run)
+
+
+def status_tree() -> click.Command:
+    """A load balancer and all below it, with statuses."""
+
+    def run(session: Session, values: Values) -> None:
+        from .overview import print_tree
+
+        key = find(session.client, LOADBALANCER, values["key"])
+        tree = shown(shown(session.client.get(f"{item(LOADBALANCER, key)}/status"), "statuses"), "loadbalancer")
+        if session.output.format == "table":
+            print_tree(tree)
+        else:
+            session.output.one(tree)
+
+    return command("status", "The load balancer and all below it, with statuses.", [_key(LOADBALANCER)], run)
+
+
+def replace_members() -> click.Command:
+    """All members of a pool at once, from a file."""
+    params: list[click.Parameter] = [
+        click.Argument(["file"], type=click.File(encoding="utf-8"), metavar="FILE"),
+        click.Option(["pool_id", "--pool", "--pool-id"], required=True, help="The pool."),
+        click.Option(["additive", "--additive"], is_flag=True, help="Members that the file does not name stay."),
+    ]
+
+    def run(session: Session, values: Values) -> None:
+        members = _members(values["file"].read())
+        pool_id = find(session.client, POOL, values["pool_id"])
+        query = [("additive_only", "true")] if values["additive"] else []
+        request = Request("PUT", collection(MEMBER, pool_id), {MEMBER.plural: members}, query)
+        session.finish(session.send(request))
+
+    words = "The pool has the members of FILE (JSON or YAML, a list; - is standard input), and no others."
+    return command("replace", words, params, run, changes=True)
+
+
+def default_quota() -> click.Command:
+    """Limits of a project that has none of its own."""
+
+    def run(session: Session, _values: Values) -> None:
+        session.output.one(shown(session.client.get(f"{collection(QUOTA)}/defaults"), QUOTA.wrapper))
+
+    return command("defaults", "Limits of projects whose quota says nothing.", [], run)
+
+
+def list_providers() -> click.Command:
+    """Who carries load balancers out."""
+
+    def run(session: Session, _values: Values) -> None:
+        session.output.many(session.client.get(PROVIDERS).get("providers", []), ("name", "description"))
+
+    return command("list", "List. Who carries load balancers out.", [], run)
+
+
+def capabilities() -> click.Command:
+    """What profiles may say to a provider."""
+
+    def run(session: Session, values: Values) -> None:
+        found = []
+        for word in ("flavor", "availability_zone"):
+            path = f"{PROVIDERS}/{values['key']}/{word}_capabilities"
+            keys = session.client.get(path).get(f"{word}_capabilities", [])
+            found += [{"profile": word, **key} for key in keys]
+        session.output.many(found, ("profile", "name", "description"))
+
+    words = "What flavor and availability zone profiles may say to it."
+    return command("capabilities", words, [click.Argument(["key"], metavar="NAME")], run)
+
+
+def wait_for_jobs() -> click.Command:
+    """Jobs that were begun earlier."""
+
+    def run(session: Session, values: Values) -> None:
+        from .watch import follow
+
+        follow(session.client, values["key"], values["until_s"])
+
+    until = timeout_option()
+    until.name = "until_s"
+    argument = click.Argument(["key"], nargs=-1, required=True, metavar="ID…")
+    return command("wait", "End when the jobs have; shows progress.", [argument, until], run)
+
+
+def _key(kind: Kind) -> click.Argument:
+    return click.Argument(["key"], metavar="NAME_OR_ID" if "name" in kind.attributes else "ID")
+
+
+def _members(text: str) -> list[Any]:
+    """The members that a file names: a list, or a document with the list as `members`."""
+    import yaml
+
+    try:
+        document = json.loads(text) if text.lstrip()[:1] in ("[", "{") else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise Failure(f"The file is neither JSON nor YAML: {error}") from None
+    if isinstance(document, Mapping):
+        document = document.get(MEMBER.plural)
+    if not isinstance(document, list):
+        raise Failure("The file should have a list of members.")
+    return document
+
+
+LB = LOADBALANCER
+EXTRAS: dict[tuple[str, str], Callable[[], click.Command]] = {
+    ("lb", "failover"): partial(act, LB, "failover", "failover", "Replace the amphorae behind it, one after the other."),
+    ("lb", "stats"): partial(statistics, LB),
+    ("lb", "status"): status_tree,
+    ("listener", "stats"): partial(statistics, BY_NAME["listener"]),
+    ("member", "replace"): replace_members,
+    ("quota", "defaults"): default_quota,
+    ("amphora", "failover"): partial(act, AMPHORA, "failover", "failover", "Replace it by a new one."),
+    ("amphora", "configure"): partial(act, AMPHORA, "configure", "config", "Give its agent the configuration anew."),
+    ("amphora", "stats"): partial(statistics, AMPHORA),
+    ("provider", "list"): list_providers,
+    ("provider", "capabilities"): capabilities,
+    ("job", "wait"): wait_for_jobs,
+}

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which command groups there are and what each can do. Imports no model: `--help` must be quick."""
+
+from dataclasses import dataclass
+
+ALL = ("create", "list", "show", "set", "unset", "delete")
+
+
+@dataclass(frozen=True)
+class Group:
+    """`caryatid <name> <verb>`: the verbs of one kind."""
+
+    name: str
+    kind: str
+    """Name of the kind."""
+    help: str
+    verbs: tuple[str, ...] = ALL
+    """Verbs that are made from the attributes."""
+    extra: tuple[str, ...] = ()
+    """Verbs of this group alone (`extras.py`)."""
+
+
+GROUPS: dict[str, Group] = {
+    group.name: group
+    for group in (
+        Group("lb", "loadbalancer", "Load balancers.", extra=("failover", "stats", "status")),
+        Group("listener", "listener", "Ports of load balancers, and what is done there.", extra=("stats",)),
+        Group("pool", "pool", "Members that do the same work."),
+        Group("member", "member", "Who does a pool's work.", extra=("replace",)),
+        Group("healthmonitor", "healthmonitor", "How a pool's members are checked."),
+        Group("l7policy", "l7policy", "What is done with requests because of what they say."),
+        Group("l7rule", "l7rule", "What a request must say to satisfy a policy."),
+        Group("quota", "quota", "How much a project may have.", ("list", "show", "set", "unset", "delete"), ("defaults",)),
+        Group("flavor", "flavor", "What load balancers can be made like."),
+        Group("flavorprofile", "flavorprofile", "What flavors are made from."),
+        Group("az", "availability_zone", "Where load balancers can be made."),
+        Group("azprofile", "availability_zone_profile", "What availability zones are made from."),
+        Group(
+            "amphora",
+            "amphora",
+            "The HAProxy instances behind load balancers.",
+            ("list", "show", "delete"),
+            ("failover", "configure", "stats"),
+        ),
+        Group("provider", "provider", "Who carries load balancers out.", (), ("list", "capabilities")),
+        Group("network", "network", "Networks."),
+        Group("subnet", "subnet", "Ranges of addresses that load balancers get theirs from."),
+        Group("port", "port", "Addresses in use."),
+        Group("host", "host", "Machines that carry amphorae.", ("list", "show", "set", "unset", "delete")),
+        Group("job", "job", "Receipts of accepted changes.", ("list", "show"), ("wait",)),
+    )
+}
+
+ALIASES = {
+    "loadbalancer": "lb",
+    "availabilityzone": "az",
+    "availability_zone": "az",
+    "availabilityzoneprofile": "azprofile",
+    "availability_zone_profile": "azprofile",
+}
+"""Other spellings of groups; they work and are not listed."""
+
+
+def group_of(kind: str) -> Group | None:
+    """The group of the kind called `kind`."""
+    return next((group for group in GROUPS.values() if group.kind == kind), None)

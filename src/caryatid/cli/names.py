@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the name that a user knows to the id that the API wants."""
+
+from typing import Any
+from uuid import UUID
+
+from caryatid.model import BY_NAME
+from caryatid.model.kind import Attribute, Kind
+
+from .client import Client
+from .failures import Failure
+
+CANDIDATES_MAX = 10
+REFERENCES = {"vip_subnet_id": "subnet", "vip_network_id": "network", "vip_port_id": "port", "subnet_id": "subnet"}
+"""Attributes that hold the id of something which a network service may keep, so the model has no Ref for them."""
+
+
+def referred(attribute: Attribute) -> Kind | None:
+    """The kind that the attribute names one of."""
+    name = attribute.ref.kind if attribute.ref else REFERENCES.get(attribute.name)
+    return BY_NAME[name] if name else None
+
+
+def find(client: Client, kind: Kind, given: str, parent_id: str | None = None) -> str:
+    """The key of the one that the user calls `given`: an id, a name, or a member's address:port.
+
+    Raises Failure when there is none, or more than one; then it names the candidates.
+    """
+    if kind.key != "id" or _is_id(given):
+        return given
+    filters = _filters(kind, given)
+    if not filters:
+        raise Failure(f"{kind.title} {given} not found: it has no name, give its id.")
+    found = client.all(kind, filters, parent_id, limit=CANDIDATES_MAX + 1)
+    if not found:
+        raise Failure(f"{kind.title} {given} not found.")
+    if len(found) > 1:
+        raise Failure(f"{given} names more than one {kind.title}; give the id:", *_candidates(found))
+    return str(found[0]["id"])
+
+
+def _is_id(given: str) -> bool:
+    try:
+        return str(UUID(given)) == given.lower()
+    except ValueError:
+        return False
+
+
+def _filters(kind: Kind, given: str) -> list[tuple[str, str]]:
+    address, colon, port = given.rpartition(":")
+    if kind.name == "member" and colon and port.isdecimal():
+        return [("address", address.strip("[]")), ("protocol_port", port)]
+    return [("name", given)] if "name" in kind.attributes else []
+
+
+def _candidates(found: list[Any]) -> list[str]:
+    lines = [" ".join(str(row[name]) for name in ("id", "project_id", "name") if row.get(name)) for row in found]
+    return lines[:CANDIDATES_MAX] + (["…"] if len(lines) > CANDIDATES_MAX else [])

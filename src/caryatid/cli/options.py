@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An attribute as an option of a command, and what the user gave for it as a value on the wire."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, get_args, get_origin
+
+import click
+
+from caryatid.model.field import DEFAULT
+from caryatid.model.kind import Attribute, Kind
+
+from .client import Client
+from .groups import group_of
+from .names import find, referred
+
+Shape = Literal["flag", "choice", "whole", "number", "pairs", "text"]
+SWITCHES = {"admin_state_up", "enabled"}
+"""Attributes that are also set by --enable and --disable."""
+
+
+class Pairs(click.ParamType):
+    """A document: `key=value,key=value`, or JSON."""
+
+    name = "key=value,…"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
+        if isinstance(value, dict):
+            return value
+        if value.lstrip().startswith("{"):
+            return self._json(value, param, ctx)
+        pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+        wrong = [name for name, equals, _ in pairs if not equals or not name.strip()]
+        if wrong:
+            self.fail(f"{', '.join(wrong)}: expected key=value,key=value or a JSON object.", param, ctx)
+        return {name.strip(): text.strip() for name, _, text in pairs}
+
+    def _json(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
+        try:
+            return dict(json.loads(value))
+        except (ValueError, TypeError) as error:
+            self.fail(f"not a JSON object: {error}.", param, ctx)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """An attribute that a command can set."""
+
+    attribute: Attribute
+
+    @cached_property
+    def shape(self) -> Shape:
+        plain = self.attribute.plain
+        if _is_mapping(self.attribute.info.annotation) or self.attribute.document:
+            return "pairs"
+        if get_origin(plain) is Literal:
+            return "choice"
+        shapes: dict[Any, Shape] = {bool: "flag", int: "whole", float: "number"}
+        return shapes.get(plain, "text")
+
+    @property
+    def flags(self) -> list[str]:
+        """What the user may write, the usual spelling first."""
+        name = self.attribute.name
+        names = [name]
+        if referred(self.attribute):
+            names.insert(0, name.removesuffix("_id"))
+        elif self.attribute.many and name.endswith("s"):
+            names.insert(0, name.removesuffix("s"))
+        ref = self.attribute.ref
+        group = group_of(ref.kind) if ref and name == f"{ref.kind}_id" else None
+        if group and group.name not in names:
+            names.insert(0, group.name)
+        return [f"--{name.replace('_', '-')}" for name in names]
+
+    def option(self, *, required: bool = False) -> click.Option:
+        """The option that sets it. It is never required by itself: `missing` names all that are, at once."""
+        name = self.attribute.name
+        words = self.attribute.description + (" [required]" if required else "")
+        if self.shape == "flag":
+            switch = ["--enable/--disable"] if name in SWITCHES else []
+            flag = self.flags[0].removeprefix("--")
+            return click.Option([name, f"--{flag}/--no-{flag}", *switch], default=None, help=words)
+        return click.Option([name, *self.flags], type=self._type(), multiple=self.attribute.many, default=None, help=words)
+
+    def switch(self) -> click.Option:
+        """The option of `unset` that puts it back to its default."""
+        name = self.attribute.name
+        return click.Option([name, *self.flags], is_flag=True, default=False, help=self.attribute.description)
+
+    def value(self, given: Any, client: Client) -> Any:
+        """What is sent for what the user gave. Looks names up."""
+        kind = referred(self.attribute)
+        if kind is None:
+            return list(given) if self.attribute.many else given
+        if self.shape == "text":
+            return find(client, kind, given)
+        return given
+
+    @property
+    def unset_value(self) -> Any:
+        """What is sent to put it back to its default: null, unless null means something else."""
+        if self.attribute.access.on_null is DEFAULT:
+            return None
+        return self.attribute.default
+
+    def _type(self) -> click.ParamType:
+        if self.shape == "choice":
+            return click.Choice(get_args(self.attribute.plain), case_sensitive=False)
+        types: dict[Shape, click.ParamType] = {"whole": click.INT, "number": click.FLOAT, "pairs": Pairs()}
+        return types.get(self.shape, click.STRING)
+
+
+def settings(attributes: Mapping[str, Attribute]) -> dict[str, Setting]:
+    """The attributes that commands can set."""
+    return {name: Setting(attribute) for name, attribute in attributes.items()}
+
+
+def body(kind: Kind, values: Mapping[str, Any], client: Client) -> dict[str, Any]:
+    """What `values` of options ask for, as attributes on the wire. What was not given is not there."""
+    known = settings(kind.creatable)
+    given = {name: value for name, value in values.items() if name in known and value not in (None, ())}
+    return {name: known[name].value(value, client) for name, value in given.items()}
+
+
+def missing(kind: Kind, values: Mapping[str, Any]) -> None:
+    """Raises UsageError naming every option that a create needs and does not have."""
+    needed = [Setting(a) for a in kind.creatable.values() if a.required and values.get(a.name) in (None, ())]
+    if needed:
+        raise click.UsageError("Missing options: " + ", ".join(setting.flags[0] for setting in needed))
+
+
+def _is_mapping(annotation: Any) -> bool:
+    return any(get_origin(part) is dict for part in (annotation, *get_args(annotation)))
