@@ -149,7 +149,16 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         shutil.copy(request.getfixturevalue("sqlite"), tmp_path / "caryatid.db")
         return f"sqlite:///{tmp_path}/caryatid.db"
     url: str = request.getfixturevalue("postgresql")
-    return url.format(new_database(url))
+    return url.format(_new_database(url, "template"))
+
+
+@pytest.fixture(params=DATABASES)
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of a database of the test's own that has no tables yet, of each sort."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/state/caryatid.db"
+    url: str = request.getfixturevalue("postgresql")
+    return url.format(_new_database(url, "template0"))
 
 
 @pytest.fixture
@@ -159,7 +168,7 @@ def database(database_url: str) -> Iterator[Database]:
     opened.close()
 
 
-def new_database(url: str, template: str = "template") -> str:
+def _new_database(url: str, template: str) -> str:
     """A database of its own on the server; its name."""
     name = f"t{uuid4().hex[:12]}"
     _create(url.partition("?host=")[2], name, template)

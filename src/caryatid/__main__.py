@@ -88,9 +88,7 @@ def prepare(known: Settings) -> None:
 
     known.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     environment = {**os.environ, "CARYATID_STATE_DIR": str(known.state_dir), "CARYATID_DATABASE": known.database}
-    done = subprocess.run(
-        [sys.executable, "-m", "caryatid", "db", "upgrade", "--backup"], env=environment, check=False
-    )
+    done = subprocess.run([sys.executable, "-m", "caryatid", "db", "upgrade", "--backup"], env=environment, check=False)
     if done.returncode:
         raise CaryatidError("The database could not be prepared.")
 

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can go wrong, each with the HTTP status it has at the door.
 
-    CaryatidError 500
-    ├── Refused            the request is at fault; carries every fault found
-    ├── NotFound 404
-    ├── Unauthorized 401   nobody known is asking
-    ├── Forbidden 403      policy says no
-    ├── Conflict 409
-    ├── Busy 503           try again after `retry_after` seconds
-    ├── Unsupported 501    no driver here can do this
-    └── LeaseLost 500      another worker has the root now; what we do no longer counts
+CaryatidError 500
+├── Refused            the request is at fault; carries every fault found
+├── NotFound 404
+├── Unauthorized 401   nobody known is asking
+├── Forbidden 403      policy says no
+├── Conflict 409
+├── Busy 503           try again after `retry_after` seconds
+├── Unsupported 501    no driver here can do this
+└── LeaseLost 500      another worker has the root now; what we do no longer counts
 """
 
 from collections.abc import Iterable

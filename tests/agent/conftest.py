@@ -200,6 +200,7 @@ class World:
 def world() -> Iterator[World]:
     """Directories with short paths; whatever HAProxy still runs below them afterwards is ended."""
     base = Path(tempfile.mkdtemp(prefix="cy", dir="/tmp"))
+    base.chmod(0o711)
     yield World(AgentSettings(state_dir=base / "s", run_dir=base / "r"))
     for seen in table():
         if any(argument.startswith(f"{base}/") for argument in seen.command):

@@ -253,7 +253,10 @@ def test_a_deleted_amphora_leaves_nothing_and_does_not_come_back_by_a_late_reque
         assert world.processes(plan) == []
         assert how(await agent.put_configuration(plan.changed(fence=8).render())) == "started"
 
-    world.run(first, second)
+    async def third(agent):
+        assert agent.amphorae[plan.amphora_id].healthy
+
+    world.run(first, second, third)
 
 
 def test_without_a_listener_there_is_no_process(world):

@@ -287,7 +287,7 @@ def test_keys_are_for_nobody_else(world, enrolling):
         async with conductor.serving(), running(enrolling, conductor):
             pass
         assert stat.S_IMODE(enrolling.state_dir.stat().st_mode) == 0o700
-        assert stat.S_IMODE(enrolling.sockets_dir.stat().st_mode) == (0o711 if enrolling.run_as else 0o700)
+        assert stat.S_IMODE(enrolling.sockets_dir.stat().st_mode) == (0o711 if enrolling.worker_user else 0o700)
         for path in enrolling.state_dir.iterdir():
             if path.is_file() and path.name != "token":
                 assert stat.S_IMODE(path.stat().st_mode) == 0o600, path

@@ -62,7 +62,8 @@ class Api:
         member = {"address": "10.0.0.1", "protocol_port": 80}
         rule = {"type": "PATH", "compare_type": "EQUAL_TO", "value": "/x"}
         policy = {"action": "REJECT", "rules": [rule]}
-        pool = {"name": "p", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "members": [member], "healthmonitor": check}
+        pool = {"name": "p", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "members": [member]}
+        pool["healthmonitor"] = check
         listener = {"protocol": "HTTP", "protocol_port": 8080, "default_pool": pool, "l7policies": [policy]}
         made = self.loadbalancer(name="whole", listeners=[listener])
         policies = made["listeners"][0]["l7policies"]

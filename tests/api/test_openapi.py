@@ -35,7 +35,7 @@ def test_every_answer_is_as_the_document_says(method, path, api, document):
     api.settle()
 
     @given(case=document[path][method].as_strategy())
-    @examples(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+    @examples(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
     def check(case):
         case.call_and_validate(checks=CHECKS)
         if case.path_parameters:

@@ -236,5 +236,5 @@ class World(RuleBasedStateMachine):
 
 TestConvergence = World.TestCase
 TestConvergence.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=80, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )

@@ -23,9 +23,7 @@ def member(**body):
 
 
 def monitor(**body):
-    return HEALTHMONITOR.new(
-        {"pool_id": ID, "type": "HTTP", "delay": 5, "timeout": 3, "max_retries": 2, **body}, GIVEN
-    )
+    return HEALTHMONITOR.new({"pool_id": ID, "type": "HTTP", "delay": 5, "timeout": 3, "max_retries": 2, **body}, GIVEN)
 
 
 def policy(**body):
@@ -33,9 +31,7 @@ def policy(**body):
 
 
 def rule(**body):
-    return L7RULE.new(
-        {"type": "PATH", "compare_type": "EQUAL_TO", "value": "/x", **body}, {**GIVEN, "l7policy_id": ID}
-    )
+    return L7RULE.new({"type": "PATH", "compare_type": "EQUAL_TO", "value": "/x", **body}, {**GIVEN, "l7policy_id": ID})
 
 
 def test_every_fault_is_named_at_once():
@@ -126,9 +122,10 @@ def test_a_vip_needs_a_port_a_network_or_a_subnet():
 
 
 def test_each_vip_has_a_subnet_of_its_own():
-    assert "Duplicate VIP subnet(s)" in faults(
-        lambda: LOADBALANCER.new({"vip_subnet_id": ID, "additional_vips": [{"subnet_id": ID}]}, GIVEN)
-    )[0]
+    assert (
+        "Duplicate VIP subnet(s)"
+        in faults(lambda: LOADBALANCER.new({"vip_subnet_id": ID, "additional_vips": [{"subnet_id": ID}]}, GIVEN))[0]
+    )
 
 
 def test_a_members_address_is_kept_in_its_short_form():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caryatid.plan.health import Picture, Tally, accumulate, changes, merge, statuses, together, totals
+from caryatid.plan.health import Picture, changes, merge, statuses, together
 
 LISTENER = ["OPEN", 0, 0, 0, 0, 0]
 Pools = Mapping[str, tuple[str, Mapping[str, str]]]
@@ -154,44 +154,3 @@ def test_of_several_amphorae_the_best_is_shown() -> None:
     good, bad = seen({"blue:web": ("UP", {"m": "UP"})}), seen({"blue:web": ("DOWN", {"m": "DOWN"})})
     assert together([statuses(bad), statuses(good)]) == statuses(good)
     assert together([]) == {}
-
-
-def counts(epoch: str, at: int, *numbers: int) -> dict[str, Any]:
-    return message(at, epoch=epoch, full=False, listeners={"web": ["OPEN", *numbers]})
-
-
-def total(tallies: Mapping[str, Tally]) -> tuple[int, ...]:
-    sums = totals(tallies.values())
-    return sums.bytes_in, sums.bytes_out, sums.active_connections, sums.total_connections, sums.request_errors
-
-
-def test_counters_go_on_where_an_earlier_process_ended() -> None:
-    tallies = accumulate({}, counts("e1", 1, 10, 20, 3, 4, 1))
-    tallies = accumulate(tallies, counts("e1", 2, 15, 25, 2, 6, 1))
-    tallies = accumulate(tallies, counts("e2", 3, 1, 2, 1, 1, 0))
-    assert total(tallies) == (16, 27, 1, 7, 1)
-    tallies = accumulate(tallies, counts("e2", 4, 5, 5, 0, 2, 0))
-    assert total(tallies) == (20, 30, 0, 8, 1)
-
-
-def test_a_late_count_of_an_earlier_process_is_not_counted_twice() -> None:
-    tallies = accumulate(accumulate({}, counts("e1", 1, 10, 0, 0, 0, 0)), counts("e2", 3, 1, 0, 0, 0, 0))
-    assert total(accumulate(tallies, counts("e1", 2, 12, 0, 0, 0, 0))) == (11, 0, 0, 0, 0)
-
-
-def test_a_message_without_counters_counts_nothing() -> None:
-    tallies = accumulate({}, counts("e1", 1, 10, 0, 0, 0, 0))
-    assert accumulate(tallies, message(2)) == tallies
-
-
-READING = st.tuples(st.integers(1, 3), st.integers(0, 100), st.lists(st.integers(0, 1000), min_size=5, max_size=5))
-
-
-@given(st.lists(READING, max_size=20))
-def test_no_total_ever_falls(readings: list[tuple[int, int, list[int]]]) -> None:
-    tallies: dict[str, Tally] = {}
-    for epoch, at, numbers in readings:
-        before = total(tallies)
-        tallies = accumulate(tallies, counts(f"e{epoch}", at, *numbers))
-        after = total(tallies)
-        assert all(now >= then for place, (now, then) in enumerate(zip(after, before, strict=True)) if place != 2)

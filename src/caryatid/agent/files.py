@@ -60,7 +60,7 @@ class Files:
     def of(cls, settings: AgentSettings, amphora_id: str) -> "Files":
         """The directory of its sockets is named by a digest: Unix sockets have short paths."""
         short = hashlib.sha256(amphora_id.encode()).hexdigest()[:12]
-        return cls(settings.amphorae_dir / amphora_id, settings.sockets_dir / short, settings.run_as)
+        return cls(settings.amphorae_dir / amphora_id, settings.sockets_dir / short, settings.worker_user)
 
     @property
     def configuration(self) -> Path:

@@ -80,7 +80,9 @@ class Agent:
     async def _adopt(self, amphora_id: str, running: list[Seen]) -> None:
         files = Files.of(self.settings, amphora_id)
         record = files.load_record()
-        if record is None or record.amphora_id != amphora_id or amphora_id in self._tombstones:
+        tombstone = self._tombstones.get(amphora_id)
+        deleted = record is not None and tombstone is not None and record.order <= tombstone.order
+        if record is None or record.amphora_id != amphora_id or deleted:
             await end_found(running)
             await asyncio.to_thread(files.remove)
             return

@@ -55,7 +55,7 @@ class AgentSettings:
     haproxy: str = field(default_factory=_find_haproxy)
     """Path of HAProxy."""
     run_as: str = field(default_factory=_find_user)
-    """User of HAProxy's workers, if the agent is root; empty: the agent's own."""
+    """User of HAProxy's workers, if the agent is root; empty: the agent's own. See worker_user."""
     token_file: Path | None = None
     """Holds the enrolment token; read once, only while the host is not enrolled. `-` is standard input."""
     name: str = field(default_factory=lambda: os.uname().nodename)
@@ -83,16 +83,22 @@ class AgentSettings:
         if self.run_dir is not None:
             return self.run_dir
         digest = hashlib.sha256(str(self.state_dir.resolve()).encode()).hexdigest()[:8]
-        base = os.environ.get("XDG_RUNTIME_DIR", "")
+        base = "/run" if self.run_as else os.environ.get("XDG_RUNTIME_DIR", "")
         if base and os.access(base, os.W_OK) and len(base) < SOCKET_PATH_MAX - 20:
             return Path(base) / f"caryatid-{digest}"
         return Path("/tmp") / f"caryatid-{os.getuid()}-{digest}"  # noqa: S108 - made 0700 and checked to be ours
+
+    @property
+    def worker_user(self) -> str:
+        """`run_as`, where that user can reach its log socket: all above it must let others pass."""
+        passable = all(path.stat().st_mode & 0o001 for path in self.sockets_dir.resolve().parents if path.exists())
+        return self.run_as if passable else ""
 
     def make_directories(self) -> None:
         """Make what is missing, all of it 0700 and our own. Raises UnusableDirectory."""
         for path in (self.state_dir, self.amphorae_dir, self.tombstones_dir):
             make_private(path)
-        make_private(self.sockets_dir, passable=bool(self.run_as))
+        make_private(self.sockets_dir, passable=bool(self.worker_user))
         if len(str(self.sockets_dir)) > SOCKET_PATH_MAX:
             raise UnusableDirectory(
                 f"The runtime directory {self.sockets_dir} is longer than {SOCKET_PATH_MAX} bytes; sockets do not fit."

@@ -14,7 +14,7 @@ import structlog
 
 from caryatid.agent import runtime
 from caryatid.agent.amphora import Amphora
-from caryatid.agent.process import Process, Seen, look, members, spawn
+from caryatid.agent.process import Process, Seen, members, spawn
 
 START_DEADLINE_S = 15.0
 RELOAD_DEADLINE_S = 15.0
@@ -252,7 +252,14 @@ async def end_session(session: int, configuration: Path, *, softly: bool = False
 
 async def end_found(found: list[Seen]) -> None:
     """End processes that nobody watches: masters end their workers; what is left after the deadline is killed."""
-    ended = [Process(seen.pid, lambda _: None) for seen in found if look(seen.pid) == seen]
+    ended = []
+    for seen in found:
+        with contextlib.suppress(ProcessLookupError):
+            process = Process(seen.pid, lambda _: None)
+            if process.start == seen.start:
+                ended.append(process)
+            else:
+                process.release()
     for process in ended:
         process.signal(signal.SIGTERM)
     try:

@@ -205,7 +205,7 @@ def _documents(found: list[Operation]) -> list[Operation]:
         return Response(openapi.page(described()), 200, NO_SCRIPTS, media_type="text/html")
 
     gives = Body({"type": "object"})
-    page = Body({"type": "string"}, media_type="text/html")
+    page = Body({"type": "string"}, media_types=("text/html",))
     return [
         Operation("GET", "/openapi.json", show_document, "This document", service.TAG, gives=gives, errors=(406,)),
         Operation("GET", "/docs", show_page, "This document, for people", service.TAG, gives=page),

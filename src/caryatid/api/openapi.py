@@ -21,6 +21,7 @@ Schema = dict[str, Any]
 REF = "#/components/schemas/"
 IDS = {"type": "array", "items": {"type": "object", "properties": {"id": {"type": "string"}}}}
 LINK = {"type": "object", "properties": {"href": {"type": "string"}, "rel": {"enum": ["next", "previous"]}}}
+MOMENT = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?$"
 JOB_HEADER = {"description": "The job that carries the change out: `/v1/jobs/{id}`.", "schema": {"type": "string"}}
 REQUEST_ID_HEADER = {"description": "What the log calls this request.", "schema": {"type": "string"}}
 WHY = {
@@ -60,7 +61,7 @@ def components() -> dict[str, Schema]:
         if kind is not JOB:
             models += [(kind.create_body, "validation"), (kind.change_body, "validation")]
     _, found = models_json_schema(models, ref_template=REF + "{model}")
-    schemas: dict[str, Schema] = found["$defs"]
+    schemas: dict[str, Schema] = _zoneless(found["$defs"])
     for kind in (*KINDS, JOB):
         _as_shown(kind, schemas[kind.model.__name__])
     _add_older_names(schemas)
@@ -118,7 +119,7 @@ def _content(body: Body) -> Schema:
         if body.links:
             properties[body.links] = {"type": "array", "items": LINK}
         schema = {"type": "object", "required": [body.wrapper], "properties": properties}
-    return {body.media_type: {"schema": schema}}
+    return {media_type: {"schema": schema} for media_type in body.media_types}
 
 
 def _error(code: int) -> Schema:
@@ -141,11 +142,20 @@ def _as_shown(kind: Kind, schema: Schema) -> None:
         properties.pop(name, None)
 
 
+def _zoneless(schema: Any) -> Any:
+    """Times of the wire have no zone, which a `date-time` (RFC 3339) must have."""
+    if isinstance(schema, dict):
+        if schema.get("format") == "date-time":
+            schema = {**schema, "format": "local-date-time", "pattern": MOMENT}
+        return {name: _zoneless(value) for name, value in schema.items()}
+    return [_zoneless(value) for value in schema] if isinstance(schema, list) else schema
+
+
 def _add_older_names(schemas: Mapping[str, Schema]) -> None:
     """Names that are taken and shown beside those of today."""
-    for kind in KINDS:
+    for kind in (*KINDS, JOB):
         for suffix in ("", "Create", "Change"):
-            properties = schemas[f"{kind.model.__name__}{suffix}"]["properties"]
+            properties = schemas.get(f"{kind.model.__name__}{suffix}", {}).get("properties", {})
             for older, now in older_names(kind).items():
                 if now in properties:
                     properties[older] = {**properties[now], "description": f"The same as {now}, its older name."}

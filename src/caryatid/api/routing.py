@@ -38,7 +38,7 @@ class Body:
     """A list of them."""
     links: str = ""
     """The key of the paging links."""
-    media_type: str = "application/json"
+    media_types: tuple[str, ...] = ("application/json",)
 
 
 @dataclass(frozen=True)

@@ -18,16 +18,13 @@ from .routing import Body, Operation
 
 HEALTH_DEADLINE_S = 5
 TAG = "Service"
-HEALTH = {
-    "type": "object",
-    "properties": {"detailed": {"type": "boolean"}, "reasons": {"type": "array", "items": {"type": "string"}}},
-}
+HEALTH = Body({"description": "OK, or what is wrong."}, media_types=("text/plain", "text/html", "application/json"))
 
 
 def operations() -> list[Operation]:
-    text = Body({"type": "string"}, media_type="text/plain")
+    text = Body({"type": "string"}, media_types=("text/plain",))
     versions = Body("Versions")
-    health = Operation("GET", "/healthcheck", healthcheck, "Whether it works", TAG, gives=Body(HEALTH), errors=(503,))
+    health = Operation("GET", "/healthcheck", healthcheck, "Whether it works", TAG, gives=HEALTH, errors=(503,))
     return [
         Operation("GET", "/", discover, "The versions of the API", TAG, gives=versions, errors=(406,)),
         health,

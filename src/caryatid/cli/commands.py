@@ -12,18 +12,14 @@ from caryatid.model.kind import Kind
 from . import extras
 from .client import Answer, Params, Request, collection, item
 from .failures import Failure
-from .groups import Group, group_of
+from .groups import Group
 from .names import find
 from .options import Setting, body, missing, settings
+from .output import ordered
 from .session import Session, Values, command, shown
 
 DEFAULT_SUBNET = "default"
 VIP_SOURCES = ("vip_subnet_id", "vip_network_id", "vip_port_id")
-
-
-def kind_of(group: Group) -> Kind | None:
-    """The kind of a group; None for what is no kind (providers)."""
-    return JOB if group.kind == JOB.name else BY_NAME.get(group.kind)
 
 
 def build(group: Group, verb: str) -> click.Command:
@@ -35,11 +31,8 @@ def build(group: Group, verb: str) -> click.Command:
 
 def create(kind: Kind) -> click.Command:
     """One of the kind, from options; the name may also be given first."""
-    known = [Setting(attribute) for attribute in kind.creatable.values()]
-    params: list[click.Parameter] = [
-        *parent_options(kind),
-        *(setting.option(required=setting.attribute.required) for setting in known),
-    ]
+    known = sorted(settings(kind.creatable).values(), key=lambda setting: not setting.required)
+    params: list[click.Parameter] = [*parent_options(kind), *(setting.option(creates=True) for setting in known)]
     named = "name" in kind.creatable
     if named:
         params.insert(0, click.Argument(["called"], required=False, metavar="[NAME]"))
@@ -69,7 +62,8 @@ def list_(kind: Kind) -> click.Command:
         click.Option(["sort", "--sort"], metavar="NAME[:desc],…", help="Attributes to sort by."),
         click.Option(["limit", "--limit"], type=click.IntRange(min=1), help="How many at most."),
     ]  # fmt: skip
-    columns = [attribute.name for attribute in kind if attribute.listed and attribute.access.shown]
+    listed = [attribute.name for attribute in kind if attribute.listed and attribute.name != "id"]
+    columns = ordered(dict.fromkeys([kind.key, *listed]))
 
     def run(session: Session, values: Values) -> None:
         parent_id = parent_of(session, kind, values)
@@ -86,7 +80,7 @@ def show(kind: Kind) -> click.Command:
 
     def run(session: Session, values: Values) -> None:
         parent_id = parent_of(session, kind, values)
-        key = find(session.client, kind, values["key"], parent_id)
+        key = find(session.client, kind, values["which"], parent_id)
         session.output.one(shown(session.client.get(item(kind, key, parent_id)), kind.wrapper))
 
     return command("show", "Show all attributes.", [key_argument(kind), *parent_options(kind)], run)
@@ -101,7 +95,8 @@ def set_(kind: Kind) -> click.Command:
         wanted = body(kind, {name: values[name] for name in known}, session.client)
         _change(session, kind, values, wanted)
 
-    return command("set", "Change attributes; those not named stay. A list replaces the list.", params, run, changes=True)
+    words = "Change attributes; those not named stay. A list replaces the list."
+    return command("set", words, params, run, changes=True)
 
 
 def unset(kind: Kind) -> click.Command:
@@ -125,7 +120,7 @@ def delete(kind: Kind) -> click.Command:
     def run(session: Session, values: Values) -> None:
         parent_id = parent_of(session, kind, values)
         params = [("cascade", "true")] if values.get("cascade") else []
-        keys = each(values["key"], lambda given: find(session.client, kind, given, parent_id))
+        keys = each(values["which"], lambda given: find(session.client, kind, given, parent_id))
         requests = [Request("DELETE", item(kind, key, parent_id), params=params) for key in keys]
         session.finish(*each(requests, session.send))
 
@@ -134,7 +129,8 @@ def delete(kind: Kind) -> click.Command:
 
 def each(things: Any, act: Callable[[Any], Any]) -> list[Any]:
     """`act` on each of `things`, all tried; raises Failure with the reasons of all that failed."""
-    done, reasons = [], []
+    done: list[Any] = []
+    reasons: list[str] = []
     for thing in things:
         try:
             done.append(act(thing))
@@ -150,7 +146,7 @@ def each(things: Any, act: Callable[[Any], Any]) -> list[Any]:
 def key_argument(kind: Kind, *, many: bool = False) -> click.Argument:
     """What the user calls the one that is meant."""
     metavar = "PROJECT" if kind.key == "project_id" else ("NAME_OR_ID" if "name" in kind.attributes else "ID")
-    return click.Argument(["key"], metavar=metavar + ("…" if many else ""), nargs=-1 if many else 1, required=True)
+    return click.Argument(["which"], metavar=metavar + ("…" if many else ""), nargs=-1 if many else 1, required=True)
 
 
 def parent_options(kind: Kind) -> list[click.Option]:
@@ -173,7 +169,7 @@ def _change(session: Session, kind: Kind, values: Values, wanted: Mapping[str, A
     if not wanted:
         raise click.UsageError("Nothing to change: give at least one attribute as an option.")
     parent_id = parent_of(session, kind, values)
-    key = find(session.client, kind, values["key"], parent_id)
+    key = find(session.client, kind, values["which"], parent_id)
     _settle(session, kind, session.send(Request("PUT", item(kind, key, parent_id), {kind.wrapper: wanted})), parent_id)
 
 
@@ -209,5 +205,3 @@ VERBS: dict[str, Callable[[Kind], click.Command]] = {
     "unset": unset,
     "delete": delete,
 }
-
-__all__ = ["VERBS", "build", "group_of", "kind_of"]

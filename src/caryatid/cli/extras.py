@@ -30,7 +30,7 @@ def act(kind: Kind, verb: str, path: str, help: str) -> click.Command:  # noqa: 
     """An act on one resource: PUT without a body."""
 
     def run(session: Session, values: Values) -> None:
-        key = find(session.client, kind, values["key"])
+        key = find(session.client, kind, values["which"])
         session.finish(session.send(Request("PUT", f"{item(kind, key)}/{path}")))
 
     return command(verb, help, [_key(kind)], run, changes=True)
@@ -40,7 +40,7 @@ def statistics(kind: Kind) -> click.Command:
     """What went through one resource."""
 
     def run(session: Session, values: Values) -> None:
-        key = find(session.client, kind, values["key"])
+        key = find(session.client, kind, values["which"])
         document = session.client.get(f"{item(kind, key)}/stats")
         if kind is AMPHORA:
             session.output.many(document.get("amphora_stats", []), ("listener_id", *STATISTICS))
@@ -56,7 +56,7 @@ def status_tree() -> click.Command:
     def run(session: Session, values: Values) -> None:
         from .overview import print_tree
 
-        key = find(session.client, LOADBALANCER, values["key"])
+        key = find(session.client, LOADBALANCER, values["which"])
         tree = shown(shown(session.client.get(f"{item(LOADBALANCER, key)}/status"), "statuses"), "loadbalancer")
         if session.output.format == "table":
             print_tree(tree)
@@ -109,13 +109,13 @@ def capabilities() -> click.Command:
     def run(session: Session, values: Values) -> None:
         found = []
         for word in ("flavor", "availability_zone"):
-            path = f"{PROVIDERS}/{values['key']}/{word}_capabilities"
+            path = f"{PROVIDERS}/{values['which']}/{word}_capabilities"
             keys = session.client.get(path).get(f"{word}_capabilities", [])
             found += [{"profile": word, **key} for key in keys]
         session.output.many(found, ("profile", "name", "description"))
 
     words = "What flavor and availability zone profiles may say to it."
-    return command("capabilities", words, [click.Argument(["key"], metavar="NAME")], run)
+    return command("capabilities", words, [click.Argument(["which"], metavar="NAME")], run)
 
 
 def wait_for_jobs() -> click.Command:
@@ -124,16 +124,14 @@ def wait_for_jobs() -> click.Command:
     def run(session: Session, values: Values) -> None:
         from .watch import follow
 
-        follow(session.client, values["key"], values["until_s"])
+        follow(session.client, values["which"], session.timeout_s)
 
-    until = timeout_option()
-    until.name = "until_s"
-    argument = click.Argument(["key"], nargs=-1, required=True, metavar="ID…")
-    return command("wait", "End when the jobs have; shows progress.", [argument, until], run)
+    argument = click.Argument(["which"], nargs=-1, required=True, metavar="ID…")
+    return command("wait", "End when the jobs have; shows progress.", [argument, timeout_option()], run)
 
 
 def _key(kind: Kind) -> click.Argument:
-    return click.Argument(["key"], metavar="NAME_OR_ID" if "name" in kind.attributes else "ID")
+    return click.Argument(["which"], metavar="NAME_OR_ID" if "name" in kind.attributes else "ID")
 
 
 def _members(text: str) -> list[Any]:
@@ -153,7 +151,7 @@ def _members(text: str) -> list[Any]:
 
 LB = LOADBALANCER
 EXTRAS: dict[tuple[str, str], Callable[[], click.Command]] = {
-    ("lb", "failover"): partial(act, LB, "failover", "failover", "Replace the amphorae behind it, one after the other."),
+    ("lb", "failover"): partial(act, LB, "failover", "failover", "Replace the amphorae behind it."),
     ("lb", "stats"): partial(statistics, LB),
     ("lb", "status"): status_tree,
     ("listener", "stats"): partial(statistics, BY_NAME["listener"]),

@@ -3,7 +3,9 @@
 
 from dataclasses import dataclass
 
-ALL = ("create", "list", "show", "set", "unset", "delete")
+EXISTING = ("list", "show", "set", "unset", "delete")
+"""Verbs of what commands cannot create."""
+ALL = ("create", *EXISTING)
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ GROUPS: dict[str, Group] = {
         Group("healthmonitor", "healthmonitor", "How a pool's members are checked."),
         Group("l7policy", "l7policy", "What is done with requests because of what they say."),
         Group("l7rule", "l7rule", "What a request must say to satisfy a policy."),
-        Group("quota", "quota", "How much a project may have.", ("list", "show", "set", "unset", "delete"), ("defaults",)),
+        Group("quota", "quota", "How much a project may have.", EXISTING, extra=("defaults",)),
         Group("flavor", "flavor", "What load balancers can be made like."),
         Group("flavorprofile", "flavorprofile", "What flavors are made from."),
         Group("az", "availability_zone", "Where load balancers can be made."),
@@ -46,7 +48,7 @@ GROUPS: dict[str, Group] = {
         Group("network", "network", "Networks."),
         Group("subnet", "subnet", "Ranges of addresses that load balancers get theirs from."),
         Group("port", "port", "Addresses in use."),
-        Group("host", "host", "Machines that carry amphorae.", ("list", "show", "set", "unset", "delete")),
+        Group("host", "host", "Machines that carry amphorae.", EXISTING),
         Group("job", "job", "Receipts of accepted changes.", ("list", "show"), ("wait",)),
     )
 }

@@ -11,14 +11,14 @@ from .client import Client
 from .failures import Failure
 
 CANDIDATES_MAX = 10
-REFERENCES = {"vip_subnet_id": "subnet", "vip_network_id": "network", "vip_port_id": "port", "subnet_id": "subnet"}
-"""Attributes that hold the id of something which a network service may keep, so the model has no Ref for them."""
 
 
 def referred(attribute: Attribute) -> Kind | None:
-    """The kind that the attribute names one of."""
-    name = attribute.ref.kind if attribute.ref else REFERENCES.get(attribute.name)
-    return BY_NAME[name] if name else None
+    """The kind that the attribute holds the id of: its Ref says so, or its own name does (`vip_subnet_id`)."""
+    if attribute.ref:
+        return BY_NAME[attribute.ref.kind]
+    stem, _, last = attribute.name.rpartition("_")
+    return BY_NAME.get(stem.rpartition("_")[2]) if last == "id" else None
 
 
 def find(client: Client, kind: Kind, given: str, parent_id: str | None = None) -> str:

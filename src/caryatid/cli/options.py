@@ -19,9 +19,11 @@ from .names import find, referred
 Shape = Literal["flag", "choice", "whole", "number", "pairs", "text"]
 SWITCHES = {"admin_state_up", "enabled"}
 """Attributes that are also set by --enable and --disable."""
+FILLED_IN = {"project_id", "ip_address"}
+"""Attributes without a default that the service finds itself, if they are not given."""
 
 
-class Pairs(click.ParamType):
+class Pairs(click.ParamType[dict[str, Any]]):
     """A document: `key=value,key=value`, or JSON."""
 
     name = "key=value,…"
@@ -75,15 +77,21 @@ class Setting:
             names.insert(0, group.name)
         return [f"--{name.replace('_', '-')}" for name in names]
 
-    def option(self, *, required: bool = False) -> click.Option:
+    @property
+    def required(self) -> bool:
+        """A create needs it."""
+        return self.attribute.required and self.attribute.name not in FILLED_IN
+
+    def option(self, *, creates: bool = False) -> click.Option:
         """The option that sets it. It is never required by itself: `missing` names all that are, at once."""
         name = self.attribute.name
-        words = self.attribute.description + (" [required]" if required else "")
+        words = " ".join(self.attribute.description.split()) + (" [required]" if creates and self.required else "")
         if self.shape == "flag":
             switch = ["--enable/--disable"] if name in SWITCHES else []
             flag = self.flags[0].removeprefix("--")
             return click.Option([name, f"--{flag}/--no-{flag}", *switch], default=None, help=words)
-        return click.Option([name, *self.flags], type=self._type(), multiple=self.attribute.many, default=None, help=words)
+        many = self.attribute.many
+        return click.Option([name, *self.flags], type=self._type(), multiple=many, default=None, help=words)
 
     def switch(self) -> click.Option:
         """The option of `unset` that puts it back to its default."""
@@ -92,12 +100,19 @@ class Setting:
 
     def value(self, given: Any, client: Client) -> Any:
         """What is sent for what the user gave. Looks names up."""
+        if self.attribute.many:
+            return [self._one(one, client) for one in given]
+        return self._one(given, client)
+
+    def _one(self, given: Any, client: Client) -> Any:
         kind = referred(self.attribute)
-        if kind is None:
-            return list(given) if self.attribute.many else given
-        if self.shape == "text":
+        if kind is not None and isinstance(given, str):
             return find(client, kind, given)
-        return given
+        document = self.attribute.document
+        if document is None or not isinstance(given, dict):
+            return given
+        known = {name: Setting(Attribute(name, info)) for name, info in document.model_fields.items()}
+        return {name: known[name].value(value, client) if name in known else value for name, value in given.items()}
 
     @property
     def unset_value(self) -> Any:
@@ -106,10 +121,10 @@ class Setting:
             return None
         return self.attribute.default
 
-    def _type(self) -> click.ParamType:
+    def _type(self) -> click.ParamType[Any]:
         if self.shape == "choice":
             return click.Choice(get_args(self.attribute.plain), case_sensitive=False)
-        types: dict[Shape, click.ParamType] = {"whole": click.INT, "number": click.FLOAT, "pairs": Pairs()}
+        types: dict[Shape, click.ParamType[Any]] = {"whole": click.INT, "number": click.FLOAT, "pairs": Pairs()}
         return types.get(self.shape, click.STRING)
 
 
@@ -127,7 +142,8 @@ def body(kind: Kind, values: Mapping[str, Any], client: Client) -> dict[str, Any
 
 def missing(kind: Kind, values: Mapping[str, Any]) -> None:
     """Raises UsageError naming every option that a create needs and does not have."""
-    needed = [Setting(a) for a in kind.creatable.values() if a.required and values.get(a.name) in (None, ())]
+    needed = [setting for setting in settings(kind.creatable).values() if setting.required]
+    needed = [setting for setting in needed if values.get(setting.attribute.name) in (None, ())]
     if needed:
         raise click.UsageError("Missing options: " + ", ".join(setting.flags[0] for setting in needed))
 

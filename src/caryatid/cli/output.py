@@ -3,7 +3,7 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +11,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from caryatid.model.quota import ALIASES
 
 Format = Literal["table", "json", "yaml"]
 WIDTH_WHEN_PIPED = 10_000
@@ -24,6 +26,10 @@ COLOURS = {
     "bright_black": ("OFFLINE", "DELETED", "false"),
 }
 STYLES = {word: colour for colour, words in COLOURS.items() for word in words}
+PLACES = {"id": -4, "name": -3, "provisioning_status": -2, "operating_status": -1}
+PLACES |= {"project_id": 1, "created_at": 2, "updated_at": 3}
+OLDER = {"tenant_id", *ALIASES}
+"""Names that say again what another says, for older clients; not in tables."""
 STATUS_NAMES = frozenset({"provisioning_status", "operating_status", "status", "state"})
 
 
@@ -58,7 +64,13 @@ def plain(value: Any) -> str:
             return str(only)
         case dict():
             return " ".join(f"{name}={plain(item)}" for name, item in value.items() if item is not None)
-    return str(value)
+        case _:
+            return str(value)
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Names of attributes as people look for them: what it is called, how it is, the rest, and whose and when."""
+    return sorted((name for name in names if name not in OLDER), key=lambda name: PLACES.get(name, 0))
 
 
 @dataclass(frozen=True)
@@ -76,7 +88,7 @@ class Output:
             self._data([self._picked(document) for document in documents])
 
     def one(self, document: Mapping[str, Any]) -> None:
-        """Prints one document, an attribute a line."""
+        """Prints one document, an attribute a line; for people what it is called comes first."""
         picked = self._picked(document)
         if self.format != "table":
             self._data(picked)
@@ -84,8 +96,8 @@ class Output:
         table = Table(box=None, show_header=False, pad_edge=False)
         table.add_column(style="bold", no_wrap=True)
         table.add_column(overflow="fold")
-        for name, value in picked.items():
-            table.add_row(name, cell(name, value))
+        for name in self.columns or ordered(picked):
+            table.add_row(name, cell(name, picked[name]))
         console().print(table)
 
     def _table(self, documents: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:

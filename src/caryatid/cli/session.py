@@ -3,6 +3,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -47,15 +48,18 @@ class Session:
 Run = Callable[[Session, Values], None]
 
 
-def command(name: str, help: str, params: Sequence[click.Parameter], run: Run, *, changes: bool = False) -> click.Command:  # noqa: A002  click's word
+def command(
+    name: str, words: str, params: Sequence[click.Parameter], run: Run, *, changes: bool = False
+) -> click.Command:
     """A command whose options open a session that `run` is given; `changes`: it can wait, and dry-run."""
 
     def callback(**values: Any) -> None:
         with session(values) as opened:
             run(opened, values)
 
-    common = [*connection_options(), *(change_options() if changes else ())]
-    return click.Command(name, params=[*params, *common], callback=callback, help=help, no_args_is_help=False)
+    taken = {flag for param in params for flag in param.opts}
+    common = [*connection_options(), *(change_options(taken) if changes else ())]
+    return click.Command(name, params=[*params, *common], callback=callback, help=words)
 
 
 class session:  # noqa: N801  reads as a verb
@@ -89,17 +93,19 @@ def connection_options() -> list[click.Parameter]:
     ]  # fmt: skip
 
 
-def change_options() -> list[click.Parameter]:
-    """Whether to wait for the change to be in effect."""
+def change_options(taken: AbstractSet[str]) -> list[click.Parameter]:
+    """Whether to wait for the change to be in effect. `taken`: options that mean something else already."""
     return [
         click.Option(["wait", "--wait"], is_flag=True, help="End when the change is in effect; shows progress."),
-        timeout_option(),
+        timeout_option(taken),
         click.Option(["dry_run", "--dry-run"], is_flag=True, help="Print the request instead of sending it."),
     ]
 
 
-def timeout_option() -> click.Option:
-    return click.Option(["timeout_s", "--timeout"], type=click.FloatRange(min=0), default=DEFAULT_TIMEOUT_S,
+def timeout_option(taken: AbstractSet[str] = frozenset()) -> click.Option:
+    """The deadline of a wait; a health monitor's --timeout leaves it the longer name alone."""
+    flags = [flag for flag in ("--timeout", "--wait-timeout") if flag not in taken]
+    return click.Option(["timeout_s", *flags], type=click.FloatRange(min=0), default=DEFAULT_TIMEOUT_S,
                         show_default=True, metavar="SECONDS", help="How long to wait at most.")  # fmt: skip
 
 

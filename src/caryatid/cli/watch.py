@@ -58,9 +58,13 @@ def _end_of(client: Client, job_id: str, deadline: float, say: Say) -> dict[str,
         if job.get("ended_at") is not None:
             return job
         if left_s <= 0:
-            why = f": {job['reason']}" if job.get("reason") else ""
-            raise WaitEnded(f"{_name(job)} is {job['state']} still{why}. It goes on; `caryatid job wait {job_id}` waits on.")
+            raise WaitEnded(_unfinished(job))
         pause_s = min(pause_s * POLL_GROWTH, POLL_MAX_S)
+
+
+def _unfinished(job: dict[str, Any]) -> str:
+    why = f" ({job['reason']})" if job.get("reason") else ""
+    return f"{_name(job)} is still {job['state']}{why}. It goes on: caryatid job wait {job['id']}"
 
 
 def _name(job: dict[str, Any]) -> str:

@@ -148,9 +148,7 @@ def renew(registry: Registry, host_id: str, wanted: CertificateRequest) -> NewCe
     with registry.database.transaction() as tx:
         host = replace(_known(tx, host_id), certificate_expiration=_ends(certificate))
         rows.change(tx, HOST, host, at=moment())
-    return NewCertificate(
-        certificate_pem=certificate.decode(), ca_pem=registry.authority.certificate_pem.decode()
-    )
+    return NewCertificate(certificate_pem=certificate.decode(), ca_pem=registry.authority.certificate_pem.decode())
 
 
 def heartbeat_key(registry: Registry, host_id: str) -> bytes | None:

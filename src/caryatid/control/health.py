@@ -158,9 +158,7 @@ class Observer:
             self._serving.setdefault(seen.loadbalancer_id, []).append(seen)
         return seen
 
-    def _changes(
-        self, tx: Tx, dirty: Iterable[str]
-    ) -> list[tuple[str, plan.Kind, str, OperatingStatus]]:
+    def _changes(self, tx: Tx, dirty: Iterable[str]) -> list[tuple[str, plan.Kind, str, OperatingStatus]]:
         """(load balancer, kind, id, status) of everything that is not written as it is seen."""
         with self._lock:
             pictures: dict[str, list[Statuses]] = {

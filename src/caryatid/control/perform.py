@@ -4,7 +4,7 @@
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -45,6 +45,8 @@ class Performer:
     attempt: Attempt
     tree: Tree
     placed: Mapping[str, Placed]
+    built: dict[str, Built] = field(default_factory=dict)
+    """What the compute driver said of the amphorae built in this attempt."""
 
     def __call__(self, step: Step) -> None:
         match step:
@@ -71,24 +73,23 @@ class Performer:
             self._write(placed, status="BOOTING")
             raise NotYetError(f"amphora {placed.id} is being built", 1.0)
         self.provider.amphora.finalize_amphora(placed)
-        self._allocate(placed, built)
+        self.built[placed.id] = built
 
-    def _allocate(self, placed: Placed, built: Built) -> None:
+    def _plug(self, placed: Placed) -> None:
+        """The VIPs are there, and so the amphora has what it needs: only now it counts as allocated."""
+        self.provider.network.ensure_vips(placed, self.tree.vips)
+        self.provider.amphora.post_network_plug(placed)
+        self.provider.amphora.post_vip_plug(self.tree.loadbalancer)
         first = self.tree.vips[0] if self.tree.vips else None
         self._write(
             placed,
             status="ALLOCATED",
-            lb_network_ip=built.address,
+            lb_network_ip=self.built[placed.id].address,
             ha_ip=first.ip_address if first else None,
             ha_port_id=first.port_id if first else None,
             vrrp_ip=first.ip_address if first else None,
             cert_expiration=placed.host.certificate_expiration if placed.host else None,
         )
-
-    def _plug(self, placed: Placed) -> None:
-        self.provider.network.ensure_vips(placed, self.tree.vips)
-        self.provider.amphora.post_network_plug(placed)
-        self.provider.amphora.post_vip_plug(self.tree.loadbalancer)
 
     def _configure(self, targets: list[Placed]) -> None:
         """Each amphora has the tree. One that cannot be reached does not delay the others; it is raised last."""

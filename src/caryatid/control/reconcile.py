@@ -25,8 +25,8 @@ from caryatid.plan.steps import LEAVING, steps
 from caryatid.store import hosts as host_store
 from caryatid.store import jobs, rows, work
 from caryatid.store import tree as trees
-from caryatid.store.database import Tx
 from caryatid.store.claim import Again, Claim, Done, Failed, Outcome
+from caryatid.store.database import Tx
 
 from . import flow, references
 from .attempt import Attempt

@@ -78,7 +78,9 @@ def _zone(tx: Tx, row: LoadBalancer) -> tuple[Mapping[str, Any], list[Fault]]:
     name = row.availability_zone or ""
     document = rows.get(tx, AVAILABILITY_ZONE, name)
     if document is None or not document["enabled"]:
-        return {}, [Fault(f"The selected availability zone is not allowed in this deployment: {name}", "availability_zone")]
+        return {}, [
+            Fault(f"The selected availability zone is not allowed in this deployment: {name}", "availability_zone")
+        ]
     profile = rows.get(tx, AVAILABILITY_ZONE_PROFILE, document["availability_zone_profile_id"])
     data = cast(AvailabilityZoneProfile, AVAILABILITY_ZONE_PROFILE.load(profile)).data if profile else {}
     return data, list(_provider_faults("Availability zone", name, profile, row.provider, "availability_zone"))
@@ -109,7 +111,9 @@ def vips(tx: Tx, caller: Caller, provider: Provider, row: LoadBalancer) -> Vips:
     for vip in row.additional_vips:
         other = _own_subnet(tx, caller, row, vip.subnet_id, "additional_vips")
         if other.network_id != subnet.network_id:
-            raise Refused([Fault("Validation failure: All VIP subnets must belong to the same network.", "additional_vips")])
+            raise Refused(
+                [Fault("Validation failure: All VIP subnets must belong to the same network.", "additional_vips")]
+            )
         extra = _new_port(tx, row, other, vip.ip_address)
         new.append(extra)
         additional.append(AdditionalVip(subnet_id=other.id, ip_address=extra.ip_address, port_id=extra.id))
@@ -195,16 +199,16 @@ def _on_port(tx: Tx, caller: Caller, row: LoadBalancer) -> Vips:
             Fault(f"Validation failure: Port {port.id} is already used by device {port.device_id}", "vip_port_id")
         )
     if row.vip_address and row.vip_address != port.ip_address:
-        faults.append(Fault("Validation failure: Specified VIP address not found on the specified VIP port.", "vip_address"))
+        faults.append(
+            Fault("Validation failure: Specified VIP address not found on the specified VIP port.", "vip_address")
+        )
     if row.vip_subnet_id and row.vip_subnet_id != port.subnet_id:
         faults.append(Fault("Validation failure: Specified VIP subnet is not that of the VIP port.", "vip_subnet_id"))
     if row.additional_vips:
         faults.append(Fault("Validation failure: additional_vips do not go with vip_port_id here.", "additional_vips"))
     if faults:
         raise Refused(faults)
-    placed = replace(
-        row, vip_address=port.ip_address, vip_subnet_id=port.subnet_id, vip_network_id=port.network_id
-    )
+    placed = replace(row, vip_address=port.ip_address, vip_subnet_id=port.subnet_id, vip_network_id=port.network_id)
     return Vips(placed, taken=(replace(port, device_id=row.id, device_owner=GIVEN),))
 
 
@@ -262,7 +266,12 @@ def _new_port(tx: Tx, row: LoadBalancer, subnet: Subnet, wanted: str | None) -> 
     address = wanted or first_free(tx, subnet, row.id)
     if address is None:
         raise Refused(
-            [Fault("Validation failure: Subnet(s) in the supplied network do not contain enough available IPs.", "vip_subnet_id")]
+            [
+                Fault(
+                    "Validation failure: Subnet(s) in the supplied network do not contain enough available IPs.",
+                    "vip_subnet_id",
+                )
+            ]
         )
     return Port(
         id=str(uuid4()),

@@ -30,7 +30,7 @@ from caryatid.model.member import Member
 from caryatid.model.policy import Caller, require
 from caryatid.model.pool import Pool
 from caryatid.model.resource import Row
-from caryatid.model.rules import Limits, delete_faults, unsupported
+from caryatid.model.rules import Limits, crowded, delete_faults, size_faults, unsupported
 from caryatid.model.tree import Rows, Tree, link
 from caryatid.store import events, jobs, quotas, rows, work
 from caryatid.store import tree as trees
@@ -70,7 +70,8 @@ def create(door: Door, caller: Caller, kind: Kind, body: Any, *, parent_id: str 
     with door.database.transaction() as tx:
         _lock(tx, root_id)
         tree = _tree_with(tx, root_id, row)
-        _check(tx, door, caller, tree, [(kind, row)])
+        more = _crowded(tx, door, row.pool_id, 1) if isinstance(row, Member) else ()
+        _check(tx, door, caller, tree, [(kind, row)], more)
         quotas.take(tx, project_id, {kind.name: 1}, door.settings.quotas)
         generation = work.ask(tx, root_id)
         _insert(tx, kind, [row], root_id, generation)
@@ -78,9 +79,7 @@ def create(door: Door, caller: Caller, kind: Kind, body: Any, *, parent_id: str 
         return _accept(tx, caller, "create", kind, row.id, root_id, project_id, generation)
 
 
-def create_tree(
-    door: Door, caller: Caller, body: Any, children: Sequence[Wanted], *, loadbalancer_id: str
-) -> Accepted:
+def create_tree(door: Door, caller: Caller, body: Any, children: Sequence[Wanted], *, loadbalancer_id: str) -> Accepted:
     """A load balancer and all below it are wanted, in one transaction."""
     project_id = _project(caller, body)
     require(caller, rule(LOADBALANCER, "post"), project_id)
@@ -95,7 +94,8 @@ def create_tree(
         tree = link(vips.loadbalancer, _rows(below), flavor=flavor, zone=zone)
         below = _positioned(tree, below)
         tree = link(vips.loadbalancer, _rows(below), flavor=flavor, zone=zone)
-        _check(tx, door, caller, tree, [(LOADBALANCER, vips.loadbalancer), *below])
+        more = size_faults(tree, limits=_limits(door))
+        _check(tx, door, caller, tree, [(LOADBALANCER, vips.loadbalancer), *below], more)
         quotas.take(tx, project_id, _counts([(LOADBALANCER, row), *below]), door.settings.quotas)
         _insert(tx, LOADBALANCER, [vips.loadbalancer], row.id, 0)
         generation = work.ask(tx, row.id)
@@ -105,9 +105,7 @@ def create_tree(
         return _accept(tx, caller, "create", LOADBALANCER, row.id, row.id, project_id, generation)
 
 
-def change(
-    door: Door, caller: Caller, kind: Kind, key: str, body: Any, *, parent_id: str | None = None
-) -> Accepted:
+def change(door: Door, caller: Caller, kind: Kind, key: str, body: Any, *, parent_id: str | None = None) -> Accepted:
     """The resource is wanted as `body` says; what it does not name stays."""
     if kind.root is None:
         return catalog.change(door, caller, kind, key, body)
@@ -151,9 +149,7 @@ def delete(
         return _accept(tx, caller, "delete", kind, key, place.root_id, place.project_id, generation)
 
 
-def replace_members(
-    door: Door, caller: Caller, pool_id: str, members: Any, *, additive: bool
-) -> Accepted:
+def replace_members(door: Door, caller: Caller, pool_id: str, members: Any, *, additive: bool) -> Accepted:
     """The pool has these members: known ones (by address and port) are changed, others created; those not named
     are deleted, unless `additive`. Nothing happens if that is how it is already."""
     at = moment()
@@ -171,10 +167,10 @@ def replace_members(
         gone = [] if additive else [m["id"] for key, m in known.items() if key not in named]
         if not (new or changed or gone):
             return Accepted(None, None)
-        _limit_members(door, len(known) + len(new) - len(gone))
+        more = crowded(len(known) + len(new) - len(gone), limits=_limits(door))
         loadbalancer, others = trees.rows_of(tx, place.root_id, members=False)
         tree = link(loadbalancer, others)
-        _check(tx, door, caller, tree, [(MEMBER, m) for m in (*new, *changed)], count_members=False)
+        _check(tx, door, caller, tree, [(MEMBER, m) for m in (*new, *changed)], more)
         quotas.take(tx, place.project_id, {MEMBER.name: len(new) - len(gone)}, door.settings.quotas)
         generation = work.ask(tx, place.root_id)
         rows.delete(tx, MEMBER, gone, generation=generation)
@@ -283,9 +279,7 @@ def _read_members(
 def _named_twice(key: tuple[str, int], known: Mapping[tuple[str, int], object]) -> Fault:
     if key in known:
         return Fault("Validation failure: Member must be updated only once in the same request.", "members")
-    return Fault(
-        f"Another member on this pool is already using ip {key[0]} on protocol_port {key[1]}", "members", 409
-    )
+    return Fault(f"Another member on this pool is already using ip {key[0]} on protocol_port {key[1]}", "members", 409)
 
 
 def _differs(member: Member, known: Mapping[str, Any] | None) -> bool:
@@ -320,28 +314,36 @@ def _tree_with(tx: Tx, root_id: str, row: Row) -> Tree:
     loadbalancer, known = trees.rows_of(tx, root_id, members=False)
     if isinstance(row, LoadBalancer):
         loadbalancer = row
-    flavor, zone = references.profile_data(tx, loadbalancer) if isinstance(row, LoadBalancer) else ({}, {})
+    special = isinstance(row, LoadBalancer) or getattr(row, "request_sriov", False)
+    flavor, zone = references.profile_data(tx, loadbalancer) if special else ({}, {})
     return link(loadbalancer, known.with_row(row), flavor=flavor, zone=zone)
 
 
 def _check(
-    tx: Tx, door: Door, caller: Caller, tree: Tree, changed: Iterable[tuple[Kind, Row]], *, count_members: bool = True
+    tx: Tx, door: Door, caller: Caller, tree: Tree, changed: Iterable[tuple[Kind, Row]], more: Iterable[Fault] = ()
 ) -> None:
-    """Raises Refused with every fault that the tree's rules and the provider's drivers find in the changed rows."""
+    """Raises Refused with every fault that the tree's rules and the provider's drivers find in the changed rows,
+    and with those found before."""
     provider = door.provider(tree.loadbalancer.provider)
-    limits = Limits(members_per_pool=door.settings.members_max, listeners=door.settings.listeners_max)
-    faults: list[Fault] = []
-    for kind, row in changed:
+    limits = _limits(door)
+    faults = list(more)
+    for _, row in changed:
         faults += model_rules.faults(tree, row, limits=limits)
         faults += unsupported(tree, row, provider.capabilities, provider.name)
         faults += _port_faults(tx, row)
         if not provider.network.takes_any_reference:
             faults += _subnet_faults(tx, caller, row)
-        if kind is MEMBER and count_members:
-            pool_id = cast(Member, row).pool_id
-            _limit_members(door, rows.count(tx, MEMBER, pool_id=pool_id) + 1)
     if faults:
         raise Refused(faults)
+
+
+def _limits(door: Door) -> Limits:
+    known = door.settings
+    return Limits(known.members_max, known.listeners_max, known.nested_objects_max)
+
+
+def _crowded(tx: Tx, door: Door, pool_id: str, new: int) -> Iterable[Fault]:
+    return crowded(rows.count(tx, MEMBER, pool_id=pool_id) + new, limits=_limits(door))
 
 
 def _port_faults(tx: Tx, row: Row) -> Iterable[Fault]:
@@ -361,13 +363,6 @@ def _subnet_faults(tx: Tx, caller: Caller, row: Row) -> Iterable[Fault]:
     subnet_id = row.subnet_id if isinstance(row, Member) else None
     if subnet_id and not references.subnet_exists(tx, caller, getattr(row, "project_id", ""), subnet_id):
         yield Fault(f"Subnet {subnet_id} not found.", "subnet_id")
-
-
-def _limit_members(door: Door, count: int) -> None:
-    if count > door.settings.members_max:
-        raise Refused(
-            [Fault(f"Validation failure: A pool has at most {door.settings.members_max} members here.", "members")]
-        )
 
 
 def _defaults(door: Door, kind: Kind) -> dict[str, int]:
@@ -409,9 +404,7 @@ def _insert(tx: Tx, kind: Kind, new: Sequence[Row], root_id: str, generation: in
 
 def _duplicate(kind: Kind, row: Row) -> str:
     if isinstance(row, Member):
-        return (
-            f"Another member on this pool is already using ip {row.address} on protocol_port {row.protocol_port}"
-        )
+        return f"Another member on this pool is already using ip {row.address} on protocol_port {row.protocol_port}"
     if kind is HEALTHMONITOR:
         return "This pool already has a health monitor"
     return f"A {kind.title} like this exists already."
@@ -426,9 +419,7 @@ def _write_ports(tx: Tx, vips: references.Vips, at: str) -> None:
         rows.change(tx, PORT, port, at=at)
 
 
-def _ripple(
-    tx: Tx, tree: Tree, row: Row, changed: Iterable[tuple[Kind, Row]], generation: int, at: str
-) -> None:
+def _ripple(tx: Tx, tree: Tree, row: Row, changed: Iterable[tuple[Kind, Row]], generation: int, at: str) -> None:
     """What changes with `row` is written, and what stands above it shows that something is on its way."""
     for kind, other in changed:
         rows.change(tx, kind, other, generation=generation, at=at)

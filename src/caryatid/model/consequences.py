@@ -7,7 +7,7 @@ from typing import TypeVar
 from .healthmonitor import HEALTHMONITOR, HealthMonitor
 from .kind import Kind
 from .l7 import L7POLICY, L7RULE, L7Policy, L7Rule
-from .listener import LISTENER, Listener
+from .listener import LISTENER
 from .loadbalancer import LOADBALANCER
 from .member import MEMBER, Member
 from .pool import POOL, Pool

@@ -50,7 +50,9 @@ class HealthMonitor(Named, Provisioned):
     """Method of the request (HTTP and HTTPS); default GET."""
     url_path: UrlPath | None = None
     """Path of the request (HTTP and HTTPS); default /."""
-    expected_codes: Annotated[str, Field(max_length=64, pattern=r"^(\d{3}(\s*,\s*\d{3})*)$|^(\d{3}-\d{3})$")] | None = None
+    expected_codes: Annotated[str, Field(max_length=64, pattern=r"^(\d{3}(\s*,\s*\d{3})*)$|^(\d{3}-\d{3})$")] | None = (
+        None
+    )
     """Answers that count as success: `200`, `200,202` or `200-204`; default 200."""
     http_version: HttpVersion | None = None
     """Version of HTTP in the request."""
@@ -70,10 +72,13 @@ class HealthMonitor(Named, Provisioned):
             for name in HTTP_ONLY:
                 if getattr(self, name) is not None:
                     yield Fault(
-                        f"Validation failure: {name} is not a valid option for health monitors of type {self.type}", name
+                        f"Validation failure: {name} is not a valid option for health monitors of type {self.type}",
+                        name,
                     )
         elif self.domain_name and self.http_version is None:
-            yield Fault("Validation failure: 'http_version' must be specified when 'domain_name' is provided.", "http_version")
+            yield Fault(
+                "Validation failure: 'http_version' must be specified when 'domain_name' is provided.", "http_version"
+            )
         elif self.domain_name and self.http_version == 1.0:
             yield Fault(
                 "Validation failure: http_version 1.0 is not a valid option for health monitors HTTP 1.1 domain name "

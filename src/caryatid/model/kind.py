@@ -228,7 +228,9 @@ class Kind:
     ) -> tuple[dict[str, Any], list[Fault]]:
         """The attributes of `body` that may be set here, nulls resolved; a fault for each other."""
         if not isinstance(body, Mapping):
-            raise Refused([Fault(f"Invalid input for field/attribute {self.name}. Value should be an object.", self.name)])
+            raise Refused(
+                [Fault(f"Invalid input for field/attribute {self.name}. Value should be an object.", self.name)]
+            )
         wanted: dict[str, Any] = {}
         faults = []
         for name, value in body.items():

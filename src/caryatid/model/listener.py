@@ -109,7 +109,9 @@ class Listener(Described, Provisioned):
         known = HEADERS + (TLS_HEADERS if self.protocol == "TERMINATED_HTTPS" else ())
         for name, value in self.insert_headers.items():
             if name not in known:
-                yield Fault(f"{name} is not a valid option for insert_headers of a {self.protocol} listener.", "insert_headers")
+                yield Fault(
+                    f"{name} is not a valid option for insert_headers of a {self.protocol} listener.", "insert_headers"
+                )
             elif value.lower() not in ("true", "false"):
                 yield Fault(f"{value} is not a valid option for {name}: it takes 'true' or 'false'.", "insert_headers")
 

@@ -66,7 +66,8 @@ class LoadBalancer(Described, Provisioned):
     def faults(self) -> Iterator[Fault]:
         if not (self.vip_port_id or self.vip_network_id or self.vip_subnet_id):
             yield Fault(
-                "Validation failure: VIP must contain one of: vip_port_id, vip_network_id, vip_subnet_id.", "vip_subnet_id"
+                "Validation failure: VIP must contain one of: vip_port_id, vip_network_id, vip_subnet_id.",
+                "vip_subnet_id",
             )
         subnets = [vip.subnet_id for vip in self.additional_vips]
         if len(set(subnets)) < len(subnets) or self.vip_subnet_id in subnets:
@@ -75,9 +76,7 @@ class LoadBalancer(Described, Provisioned):
                 "additional_vips",
             )
         if self.vip_sg_ids and self.vip_vnic_type == "direct":
-            yield Fault(
-                "Validation failure: VIP Security Groups are not allowed with VNIC direct type", "vip_sg_ids"
-            )
+            yield Fault("Validation failure: VIP Security Groups are not allowed with VNIC direct type", "vip_sg_ids")
 
     @property
     def vips(self) -> tuple[Vip, ...]:

@@ -90,7 +90,13 @@ class Port(_Shared):
 
 
 NETWORK = Kind(
-    name="network", model=Network, title="Network", path="/networks", plural="networks", links="networks_links", root=None
+    name="network",
+    model=Network,
+    title="Network",
+    path="/networks",
+    plural="networks",
+    links="networks_links",
+    root=None,
 )
 SUBNET = Kind(
     name="subnet", model=Subnet, title="Subnet", path="/subnets", plural="subnets", links="subnets_links", root=None

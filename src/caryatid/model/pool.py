@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from caryatid.errors import Fault
 
-from .field import Access, Back, Key, Listed, Ref
+from .field import Access, Back, Listed, Ref
 from .kind import Kind
 from .resource import Described, Document, Provisioned
 from .tls import ALPN, CIPHERS, VERSIONS, AlpnProtocols, TlsVersions
@@ -81,10 +81,13 @@ class Pool(Described, Provisioned):
 
     def faults(self) -> Iterator[Fault]:
         if not (self.loadbalancer_id or self.listener_id):
-            yield Fault("Validation failure: Must provide at least one of: loadbalancer_id, listener_id", "loadbalancer_id")
+            yield Fault(
+                "Validation failure: Must provide at least one of: loadbalancer_id, listener_id", "loadbalancer_id"
+            )
         if self.crl_container_ref and not self.ca_tls_container_ref:
             yield Fault(
-                "Validation failure: A CA reference is required to specify a certificate revocation list.", "crl_container_ref"
+                "Validation failure: A CA reference is required to specify a certificate revocation list.",
+                "crl_container_ref",
             )
         if self.session_persistence:
             yield from self._persistence_faults(self.session_persistence)

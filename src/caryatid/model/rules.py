@@ -88,6 +88,12 @@ def size_faults(tree: Tree, *, limits: Limits) -> Iterator[Fault]:
         )
 
 
+def crowded(members: int, *, limits: Limits) -> Iterator[Fault]:
+    """Whether so many members are too many for a pool."""
+    if members > limits.members_per_pool:
+        yield Fault(f"Validation failure: A pool has at most {limits.members_per_pool} members here.", "members")
+
+
 def delete_faults(tree: Tree, row: Row) -> Iterator[Fault]:
     """Why `row` cannot be deleted from `tree`; a cascading delete does not ask."""
     if isinstance(row, LoadBalancer) and (tree.listeners or tree.pools):
@@ -182,9 +188,7 @@ def _member(tree: Tree, row: Member) -> Iterator[Fault]:
     if tree.pool(row.pool_id) is None:
         yield _not_found("Pool", row.pool_id, "pool_id")
     if row.request_sriov and not tree.flavor.get("allow_member_sriov"):
-        yield Fault(
-            "Validation failure: The load balancer flavor does not allow SR-IOV member ports.", "request_sriov"
-        )
+        yield Fault("Validation failure: The load balancer flavor does not allow SR-IOV member ports.", "request_sriov")
 
 
 def _healthmonitor(tree: Tree, row: HealthMonitor) -> Iterator[Fault]:
@@ -261,8 +265,7 @@ def _cidr_faults(row: Listener, tree: Tree) -> Iterator[Fault]:
 
 
 def _member_faults(node: PoolNode, limits: Limits) -> Iterator[Fault]:
-    if len(node.members) > limits.members_per_pool:
-        yield Fault(f"Validation failure: A pool has at most {limits.members_per_pool} members here.", "members")
+    yield from crowded(len(node.members), limits=limits)
     places = Counter((member.address, member.protocol_port) for member in node.members)
     for (address, port), count in places.items():
         if count > 1:
@@ -285,6 +288,4 @@ def _too_many_rules(policy_id: str) -> Fault:
 
 
 def _groups_exclude_cidrs(attribute: str) -> Fault:
-    return Fault(
-        "Validation failure: Allowed CIDRs are not allowed when using custom VIP Security Groups.", attribute
-    )
+    return Fault("Validation failure: Allowed CIDRs are not allowed when using custom VIP Security Groups.", attribute)

@@ -104,7 +104,10 @@ Address = Annotated[str, AfterValidator(_address), WithJsonSchema({"type": "stri
 Cidr = Annotated[str, AfterValidator(_cidr), WithJsonSchema({"type": "string", "format": "cidr"})]
 Port = Annotated[Int, Field(ge=1, le=65535)]
 Url = Annotated[
-    str, Field(max_length=255), AfterValidator(_url), WithJsonSchema({"type": "string", "format": "uri", "maxLength": 255})
+    str,
+    Field(max_length=255),
+    AfterValidator(_url),
+    WithJsonSchema({"type": "string", "format": "uri", "maxLength": 255}),
 ]
 UrlPath = Annotated[str, Field(max_length=2048), AfterValidator(_url_path)]
 HostName = Annotated[

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what agents report to operating statuses and statistics (facts: octavia.md §1.7, §1.12).
+"""From what agents report to operating statuses (facts: octavia.md §1.7, §1.12).
 
 Reports come as datagrams: late, twice, out of order, or not at all; a snapshot comes in parts. A picture therefore
 remembers when each word in it was read, a later word wins, and only a snapshot of which all parts have come says that
@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from caryatid.model.quota import Statistics
 from caryatid.model.status import OperatingStatus
 
 Kind = Literal["loadbalancer", "listener", "pool", "member"]
@@ -167,62 +166,3 @@ def _judge(loadbalancer_id: str, words: Mapping[Key, str], *, running: bool) -> 
 def _worsen(found: dict[tuple[Kind, str], OperatingStatus], key: tuple[Kind, str], status: OperatingStatus) -> None:
     if key not in found or RANK[status] < RANK[found[key]]:
         found[key] = status
-
-
-@dataclass(frozen=True)
-class Tally:
-    """What went through one listener of one amphora. HAProxy counts from zero in each process (an epoch)."""
-
-    epoch: str
-    at: int
-    """When `current` was read, in milliseconds."""
-    current: tuple[int, int, int, int]
-    """bytes_in, bytes_out, total_connections and request_errors of this epoch."""
-    active_connections: int = 0
-    earlier: tuple[int, int, int, int] = (0, 0, 0, 0)
-    """The same of all epochs before."""
-
-
-def accumulate(tallies: Mapping[str, Tally], message: Message) -> dict[str, Tally]:
-    """By listener: the tallies of the amphora with what the message counts. No total ever falls."""
-    counted = {
-        listener: _counted(tallies.get(listener), message["epoch"], message["at"], numbers)
-        for listener, (_, *numbers) in message.get("listeners", {}).items()
-    }
-    return {**tallies, **counted}
-
-
-def _counted(old: Tally | None, epoch: str, at: int, numbers: list[int]) -> Tally:
-    bytes_in, bytes_out, active, total, errors = numbers
-    now = (bytes_in, bytes_out, total, errors)
-    if old is None:
-        return Tally(epoch, at, now, active)
-    if epoch != old.epoch:
-        return old if at < old.at else Tally(epoch, at, now, active, _add(old.earlier, old.current))
-    highest = (
-        max(old.current[0], bytes_in),
-        max(old.current[1], bytes_out),
-        max(old.current[2], total),
-        max(old.current[3], errors),
-    )
-    return Tally(epoch, max(at, old.at), highest, active if at >= old.at else old.active_connections, old.earlier)
-
-
-def _add(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    return one[0] + other[0], one[1] + other[1], one[2] + other[2], one[3] + other[3]
-
-
-def totals(tallies: Iterable[Tally]) -> Statistics:
-    """Summed, over listeners or amphorae."""
-    bytes_in = bytes_out = active = total = errors = 0
-    for tally in tallies:
-        sums = _add(tally.earlier, tally.current)
-        bytes_in, bytes_out, total, errors = _add((bytes_in, bytes_out, total, errors), sums)
-        active += tally.active_connections
-    return Statistics(
-        bytes_in=bytes_in,
-        bytes_out=bytes_out,
-        active_connections=active,
-        total_connections=total,
-        request_errors=errors,
-    )

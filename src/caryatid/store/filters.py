@@ -137,7 +137,8 @@ def source(name: str, dialect: str) -> Source:
     if kind.root and not kind.is_root:
         root = root_column(kind)
         values[root] = Value(read.table.c[root], str, nullable=False)
-    tie: tuple[Sort, ...] = tuple((column, "asc") for column in ("created_at", "id") if column in kind.attributes)
+    unique = "id" if "id" in values else kind.key
+    tie: tuple[Sort, ...] = tuple((column, "asc") for column in ("created_at", unique) if column in values)
     project, parent = _owners(kind)
     spec = read.table.c.spec if "tags" in kind.attributes else None
     return Source(read.select, read.table.c[kind.key], values, spec, project, parent, tie, dialect)

@@ -13,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.pool import NullPool
 
 from .database import POSTGRESQL, SQLITE, normal
@@ -21,19 +21,22 @@ from .tables import METADATA
 
 SCRIPTS: Final = Path(__file__).parent / "migrations"
 LOCK: Final = 0x63617279617469  # "caryati": one process migrates, the others wait
-LOCK_TIMEOUT: Final = "60s"
+LOCK_TIMEOUT_S: Final = 60
 
 
 def upgrade(url: str) -> None:
-    """The database has the tables of this version; a new SQLite file is its owner's alone."""
+    """The database has the tables of this version; a new SQLite file is its owner's alone.
+
+    Any number of processes may call it at once, but one thread of each: Alembic keeps what it works on in modules.
+    """
     target = normal(url)
     if target.get_backend_name() == SQLITE:
         path = Path(target.database or "")
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.touch(mode=0o600)
-    with _connected(url) as connection:
+    with _connected(url, "BEGIN IMMEDIATE") as connection:
         if connection.dialect.name == POSTGRESQL:
-            connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+            connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'"))
             connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
         if pending(connection):
             command.upgrade(_config(connection), "head")
@@ -79,8 +82,14 @@ def pending(connection: Connection) -> bool:
 
 
 @contextmanager
-def _connected(url: str) -> Iterator[Connection]:
-    engine = create_engine(normal(url), poolclass=NullPool, hide_parameters=True)
+def _connected(url: str, begin: str = "BEGIN") -> Iterator[Connection]:
+    """A transaction; `begin` is how SQLite's begins, so that others wait from its start."""
+    target = normal(url)
+    sqlite = target.get_backend_name() == SQLITE
+    arguments = {"isolation_level": None, "timeout": LOCK_TIMEOUT_S} if sqlite else {}
+    engine = create_engine(target, poolclass=NullPool, hide_parameters=True, connect_args=arguments)
+    if sqlite:
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     try:
         with engine.begin() as connection:
             yield connection

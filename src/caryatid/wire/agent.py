@@ -6,10 +6,10 @@ Version 1, under `/1`, over mutual TLS. Both sides ignore members they do not kn
 
 import ssl
 from http import HTTPStatus
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import httpx2
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from caryatid.errors import CaryatidError
 
@@ -18,6 +18,7 @@ How = Literal["unchanged", "runtime", "reloaded", "started", "stopped"]
 DIRECTORY_TOKEN = "@DIR@"  # noqa: S105 - a placeholder
 RUN_TOKEN = "@RUN@"  # noqa: S105 - a placeholder
 CONNECT_TIMEOUT_S = 2.0
+AnswerT = TypeVar("AnswerT")
 READ_TIMEOUT_S = 20.0
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
@@ -138,6 +139,13 @@ class AgentInfo(Body):
     amphorae: int
 
 
+APPLIED = TypeAdapter(Applied)
+AGENT_INFO = TypeAdapter(AgentInfo)
+AMPHORA_STATES = TypeAdapter(list[AmphoraState])
+AMPHORA_DETAILS = TypeAdapter(AmphoraDetails)
+DIAGNOSTICS = TypeAdapter(Diagnostics)
+
+
 class AgentError(CaryatidError):
     """The agent did not do what was asked."""
 
@@ -190,13 +198,13 @@ class AgentClient:
 
     def info(self) -> AgentInfo:
         """The agent and its host."""
-        return AgentInfo.model_validate_json(self._call("GET", "").content)
+        return _read(AGENT_INFO, self._call("GET", ""))
 
     def put_configuration(self, configuration: Configuration, timeout_s: float | None = None) -> Applied:
         """Afterwards the amphora runs exactly this. May be repeated."""
         path = f"/amphorae/{configuration.amphora_id}/configuration"
         content = configuration.__pydantic_serializer__.to_json(configuration)
-        return Applied.model_validate_json(self._call("PUT", path, content=content, timeout_s=timeout_s).content)
+        return _read(APPLIED, self._call("PUT", path, content=content, timeout_s=timeout_s))
 
     def delete_amphora(self, amphora_id: str, generation: int, fence: int, timeout_s: float | None = None) -> None:
         """Afterwards nothing of the amphora is left on the host. May be repeated, also if it never was there."""
@@ -205,21 +213,21 @@ class AgentClient:
 
     def amphorae(self) -> list[AmphoraState]:
         """All amphorae of the host."""
-        return [AmphoraState.model_validate(one) for one in self._call("GET", "/amphorae").json()]
+        return _read(AMPHORA_STATES, self._call("GET", "/amphorae"))
 
     def amphora(self, amphora_id: str) -> AmphoraDetails | None:
         """One amphora; None if the host does not have it."""
         answer = self._call("GET", f"/amphorae/{amphora_id}", absent_ok=True)
         if answer.status_code == HTTPStatus.NOT_FOUND:
             return None
-        return AmphoraDetails.model_validate_json(answer.content)
+        return _read(AMPHORA_DETAILS, answer)
 
     def diagnostics(self, amphora_id: str) -> Diagnostics | None:
         """What HAProxy says about itself; None if the host does not have this amphora."""
         answer = self._call("GET", f"/amphorae/{amphora_id}/diagnostics", absent_ok=True)
         if answer.status_code == HTTPStatus.NOT_FOUND:
             return None
-        return Diagnostics.model_validate_json(answer.content)
+        return _read(DIAGNOSTICS, answer)
 
     def _call(
         self,
@@ -258,6 +266,13 @@ class AgentClient:
             return self._http.send(request)
         except (httpx2.TransportError, OSError) as error:
             raise _transport_error(error) from error
+
+
+def _read(kind: TypeAdapter[AnswerT], answer: httpx2.Response) -> AnswerT:
+    try:
+        return kind.validate_json(answer.content)
+    except ValidationError:
+        raise AgentError("The agent's answer cannot be understood.") from None
 
 
 def _transport_error(error: Exception) -> AgentError:

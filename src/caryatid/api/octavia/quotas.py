@@ -4,14 +4,17 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
 from starlette.responses import Response
 
 from caryatid.api.call import Call, accepted, answer, aside
 from caryatid.api.resources import Resource
 from caryatid.control import operator
 from caryatid.control.receipt import rule
+from caryatid.errors import NotFound
 from caryatid.model import QUOTA
 from caryatid.model.policy import Caller, require
+from caryatid.model.types import ProjectId
 from caryatid.store import rows
 from caryatid.store.database import Database
 
@@ -21,6 +24,15 @@ DEFAULTS = "defaults"
 """The project of the defaults themselves."""
 SHOW = shower(QUOTA)
 LIMITS = tuple(QUOTA.changeable)
+PROJECT: TypeAdapter[str] = TypeAdapter(ProjectId)
+
+
+def _project(text: str) -> str:
+    """A project that may exist; which ones do is not ours to know. Raises NotFound for what is no id of a project."""
+    try:
+        return PROJECT.validate_python(text)
+    except ValidationError:
+        raise NotFound(QUOTA.title, text) from None
 
 
 class Quotas(Resource):
@@ -39,13 +51,13 @@ class Quotas(Resource):
 
     async def one(self, call: Call) -> Response:
         fields = call.fields()
-        project_id = call.path["project_id"]
+        project_id = _project(call.path["project_id"])
         document = await call.read(self._own, call.door.database, call.caller, project_id)
         return answer(200, {QUOTA.wrapper: pick(self.limits(document), fields)})
 
     async def default(self, call: Call) -> Response:
         fields = call.fields()
-        project_id = call.path.get("project_id", DEFAULTS)
+        project_id = _project(call.path.get("project_id", DEFAULTS))
         require(call.caller, rule(QUOTA, "get_defaults"), project_id)
         return answer(200, {QUOTA.wrapper: pick(self.limits({"project_id": project_id}), fields)})
 

@@ -37,39 +37,39 @@ class NotFoundError(AmphoraDriverError):
     pass
 
 
-class InfoException(AmphoraDriverError):  # noqa: N818  the seed's name
+class InfoException(AmphoraDriverError):
     pass
 
 
-class NetworkConfigException(AmphoraDriverError):  # noqa: N818  the seed's name
+class NetworkConfigException(AmphoraDriverError):
     pass
 
 
-class UnauthorizedException(AmphoraDriverError):  # noqa: N818  the seed's name
+class UnauthorizedException(AmphoraDriverError):
     pass
 
 
-class TimeOutException(AmphoraDriverError):  # noqa: N818  the seed's name
+class TimeOutException(AmphoraDriverError):
     pass
 
 
-class UnavailableException(AmphoraDriverError):  # noqa: N818  the seed's name
+class UnavailableException(AmphoraDriverError):
     pass
 
 
-class SuspendFailed(AmphoraDriverError):  # noqa: N818  the seed's name
+class SuspendFailed(AmphoraDriverError):
     pass
 
 
-class EnableFailed(AmphoraDriverError):  # noqa: N818  the seed's name
+class EnableFailed(AmphoraDriverError):
     pass
 
 
-class DeleteFailed(AmphoraDriverError):  # noqa: N818  the seed's name
+class DeleteFailed(AmphoraDriverError):
     pass
 
 
-class ProvisioningErrors(AmphoraDriverError):  # noqa: N818  the seed's name
+class ProvisioningErrors(AmphoraDriverError):
     """The amphora refuses what it was given. `culprits`: id of the resource at fault → why; may be empty."""
 
     def __init__(self, reason: str, culprits: Mapping[str, str] | None = None) -> None:

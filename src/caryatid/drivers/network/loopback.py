@@ -18,7 +18,9 @@ class LoopbackDriver:
     def ensure_vips(self, amphora: Placed, vips: Sequence[Vip]) -> None:
         for vip in vips:
             if not ip_address(vip.ip_address).is_loopback:
-                raise NetworkError(f"{vip.ip_address} is not a loopback address, and amphora {amphora.id} has no other.")
+                raise NetworkError(
+                    f"{vip.ip_address} is not a loopback address, and amphora {amphora.id} has no other."
+                )
 
     def remove_vips(self, amphora: Placed, vips: Sequence[Vip]) -> None:
         """The addresses are the kernel's."""
