@@ -9,12 +9,13 @@ from typing import Any
 
 import click
 
+import caryatid.__main__  # noqa: F401  the services add their commands
 from caryatid import errors
-from caryatid.__main__ import cli
 from caryatid.cli.client import collection
 from caryatid.cli.explain import COLUMNS, Line, documents, lines
 from caryatid.cli.failures import EXIT_CODES
 from caryatid.cli.groups import group_of
+from caryatid.cli.main import cli
 from caryatid.cli.session import change_options, connection_options
 from caryatid.config import Settings
 from caryatid.model import JOB, KINDS
@@ -47,7 +48,8 @@ def resources() -> Iterator[str]:
     yield (
         "Every attribute of every resource. *Set* says who sets it and when; what is not set at create or by change is "
         "refused with 400. An attribute that is not given gets its default; so does one that is given as null, unless "
-        "its description says otherwise. The same as a JSON schema: `/openapi.json`. On a terminal: `caryatid explain KIND`."
+        "its description says otherwise. The same as a JSON schema: `/openapi.json`; on a terminal: `caryatid explain "
+        "KIND`."
     )
     for kind in (*KINDS, JOB):
         yield from _resource(kind)
@@ -77,7 +79,10 @@ def _attributes(found: Iterable[Line]) -> str:
 def statuses() -> Iterator[str]:
     """The words of provisioning_status and operating_status."""
     yield "# Statuses"
-    yield "Two questions, two words: is what is shown in effect (`provisioning_status`), and does it work (`operating_status`)?"
+    yield (
+        "Two questions, two words: is what is shown in effect (`provisioning_status`), and does it work "
+        "(`operating_status`)?"
+    )
     yield "## provisioning_status"
     yield table(["Status", "Meaning"], [[_code(word), text] for word, text in PROVISIONING.items()])
     yield "## operating_status"
@@ -101,8 +106,8 @@ def settings() -> Iterator[str]:
     """What an operator may decide."""
     yield "# Settings"
     yield (
-        "Each from the first place that names it: an option of the command, the environment, a TOML file (`--config` or "
-        "`CARYATID_CONFIG`), the default. Names that are not here are refused."
+        "Each from the first place that names it: an option of the command, the environment, a TOML file (`--config` "
+        "or `CARYATID_CONFIG`), the default. Names that are not here are refused."
     )
     rows = []
     for name, info in Settings.model_fields.items():
@@ -117,9 +122,9 @@ def failures() -> Iterator[str]:
     yield "# Errors"
     yield "## Of the API"
     yield (
-        'Answers of a resource are `{"faultcode", "faultstring", "debuginfo"}`; those from before any resource is asked '
-        '(paths, negotiation, paging) are `{"code", "title", "description"}`. Both shapes are Octavia\'s. Every answer has '
-        "`X-Openstack-Request-Id`."
+        'Answers of a resource are `{"faultcode", "faultstring", "debuginfo"}`; those from before any resource is '
+        'asked (paths, negotiation, paging) are `{"code", "title", "description"}`. Both shapes are Octavia\'s. Every '
+        "answer has `X-Openstack-Request-Id`."
     )
     yield table(["Status", "Meaning"], [[str(code), text] for code, text in HTTP_CODES.items()])
     classes = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.CaryatidError)]
@@ -141,7 +146,7 @@ def commands() -> Iterator[str]:
     yield _options(connection_options())
     yield "Commands that change something also take:"
     yield _options(change_options(frozenset()))
-    common = {param.name for param in (*connection_options(), *change_options(frozenset()))}
+    common: set[str | None] = {param.name for param in (*connection_options(), *change_options(frozenset()))}
     top = click.Context(cli, info_name="caryatid")
     for name in cli.list_commands(top):
         command = cli.get_command(top, name)

@@ -152,6 +152,12 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return url.format(_new_database(url, "template"))
 
 
+@pytest.fixture
+def new_database(postgresql: str) -> Callable[[], str]:
+    """Makes migrated databases on PostgreSQL; their URLs."""
+    return lambda: postgresql.format(_new_database(postgresql, "template"))
+
+
 @pytest.fixture(params=DATABASES)
 def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """URL of a database of the test's own that has no tables yet, of each sort."""

@@ -15,7 +15,7 @@ from caryatid.errors import CaryatidError
 from caryatid.services import CORE, SERVICES
 
 NOOP = {"amphora_driver": "noop", "compute_driver": "noop", "network_driver": "noop"}
-UP = ("core", "api", "agent")
+UP = ("core", "agent", "api")
 """Processes of `caryatid up`, in the order in which they are started."""
 
 
@@ -64,7 +64,7 @@ def up_command(drivers: str, **given: Any) -> None:
     from caryatid.services import up
 
     known = settings(**{**given, **(NOOP if drivers == "noop" else {})})
-    names = UP if known.compute_driver == "hosts" else UP[:2]
+    names = UP if known.compute_driver == "hosts" else ("core", "api")
     environment = {f"CARYATID_{name.upper()}": str(getattr(known, name)) for name in known.model_fields_set}
     guarded(lambda: prepare(known))
     sys.exit(up.up(known.state_dir, names, environment, f"Caryatid is up: http://{known.listen} (docs at /docs)"))

@@ -122,7 +122,13 @@ def small_api(tmp_path, sqlite):
     """The same with limits that a test can reach."""
     shutil.copy(sqlite, tmp_path / "caryatid.db")
     chosen = settings(
-        tmp_path, body_size_max=2000, nested_objects_max=5, members_max=3, quota_pool=1, pagination_max_limit=3
+        tmp_path,
+        api_base_uri="https://lb.example/lb/",
+        body_size_max=2000,
+        nested_objects_max=5,
+        members_max=3,
+        quota_pool=1,
+        pagination_max_limit=3,
     )
     yield from open_api(f"sqlite:///{tmp_path}/caryatid.db", chosen)
 

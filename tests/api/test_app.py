@@ -14,7 +14,11 @@ REQUEST_ID = re.compile(r"^req-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 
 def is_shape_a(answer, status, text):
     assert answer.status_code == status, answer.text
-    assert answer.json() == {"faultcode": "Client" if status < 500 else "Server", "faultstring": text, "debuginfo": None}
+    assert answer.json() == {
+        "faultcode": "Client" if status < 500 else "Server",
+        "faultstring": text,
+        "debuginfo": None,
+    }
 
 
 def is_shape_b(answer, status, title):
@@ -90,7 +94,9 @@ def test_who_takes_no_json_gets_406(api, accept):
     is_shape_b(api.get(f"{LBAAS}/loadbalancers", headers={"Accept": accept}), 406, "Not Acceptable")
 
 
-@pytest.mark.parametrize("accept", ["application/json", "*/*", "text/html, application/json;q=0.5", "application/*", ""])
+@pytest.mark.parametrize(
+    "accept", ["application/json", "*/*", "text/html, application/json;q=0.5", "application/*", ""]
+)
 def test_who_takes_json_gets_it(api, accept):
     answer = api.get(f"{LBAAS}/loadbalancers", headers={"Accept": accept})
     assert answer.status_code == 200
@@ -230,3 +236,11 @@ def test_requests_are_counted_by_kind_and_status(api):
     api.get(f"{LBAAS}/loadbalancers/x")
     line = 'caryatid_api_requests_total{kind="Load Balancer",method="GET",status="404"}'
     assert line in api.get("/metrics").text
+
+
+def test_links_begin_with_what_the_operator_says(small_api):
+    assert small_api.get("/load-balancer/").json()["versions"][0]["links"][0]["href"] == "https://lb.example/lb/v2"
+    for _ in range(2):
+        small_api.loadbalancer()
+    link = small_api.get("/v2/lbaas/loadbalancers?limit=1").json()["loadbalancers_links"][0]["href"]
+    assert link.startswith("https://lb.example/lb/v2/lbaas/loadbalancers?limit=1&marker=")

@@ -13,8 +13,6 @@ from caryatid.model.policy import Caller
 from caryatid.store import migrate, work
 from caryatid.store.database import Database
 
-SUBNET = initial.SUBNET_ID
-
 
 @pytest.fixture
 def world():
@@ -42,12 +40,17 @@ def caller():
     return Caller("tester", "p1", is_admin=True, request_id="req-1")
 
 
-def drain(door, turns_max=100):
-    """Everything that is due now has been attended to; the outcomes."""
-    outcomes = []
-    for _ in range(turns_max):
-        claim = work.claim(door.database, "test")
-        if claim is None:
-            return outcomes
-        outcomes.append(attend(door, Attempt(claim)))
-    raise AssertionError("the work does not end")
+@pytest.fixture
+def drain(door):
+    """A function: everything that is due now has been attended to; the outcomes."""
+
+    def turn_after_turn(turns_max=100):
+        outcomes = []
+        for _ in range(turns_max):
+            claim = work.claim(door.database, "test")
+            if claim is None:
+                return outcomes
+            outcomes.append(attend(door, Attempt(claim)))
+        raise AssertionError("the work does not end")
+
+    return turn_after_turn

@@ -51,7 +51,8 @@ def in_order(documents, sort):
     return [document["id"] for document in order]
 
 
-sorts = st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from(["asc", "desc"])), max_size=3, unique_by=lambda s: s[0])
+sort_keys = st.tuples(st.sampled_from(KEYS), st.sampled_from(["asc", "desc"]))
+sorts = st.lists(sort_keys, max_size=3, unique_by=lambda sort: sort[0])
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -74,7 +75,7 @@ def test_pages_make_up_the_whole_in_order_forwards_and_backwards(meadow, sort, l
 
 
 def test_backwards_without_a_marker_is_the_last_page(meadow):
-    garden, pool, documents = meadow
+    garden, _, documents = meadow
     assert ids(garden, MEMBER, limit=5, page_reverse=True) == in_order(documents, [])[-5:]
 
 
@@ -88,20 +89,20 @@ def test_backwards_without_a_marker_is_the_last_page(meadow):
         ("weight", ["0", "256"], lambda d: d["weight"] in (0, 256)),
         ("backup", "True", lambda d: d["backup"]),
         ("backup", "no", lambda d: not d["backup"]),
-        ("backup", ["no", "yes"], lambda d: True),
+        ("backup", ["no", "yes"], lambda _: True),
         ("monitor_port", "null", lambda d: d["monitor_port"] is None),
         ("monitor_port", None, lambda d: d["monitor_port"] is None),
         ("monitor_port", [None, "1"], lambda d: d["monitor_port"] in (None, 1)),
-        ("admin_state_up", "true", lambda d: True),
-        ("operating_status", "NO_MONITOR", lambda d: True),
-        ("operating_status", ["ONLINE", "OFFLINE"], lambda d: False),
-        ("provisioning_status", "PENDING_CREATE", lambda d: True),
-        ("protocol_port", "80", lambda d: True),
-        ("protocol_port", str(10**30), lambda d: False),
-        ("weight", str(2**40), lambda d: False),
-        ("name", "\x00", lambda d: False),
-        ("name", "' OR 1=1 --", lambda d: False),
-        ("project_id", "p1", lambda d: True),
+        ("admin_state_up", "true", lambda _: True),
+        ("operating_status", "NO_MONITOR", lambda _: True),
+        ("operating_status", ["ONLINE", "OFFLINE"], lambda _: False),
+        ("provisioning_status", "PENDING_CREATE", lambda _: True),
+        ("protocol_port", "80", lambda _: True),
+        ("protocol_port", str(10**30), lambda _: False),
+        ("weight", str(2**40), lambda _: False),
+        ("name", "\x00", lambda _: False),
+        ("name", "' OR 1=1 --", lambda _: False),
+        ("project_id", "p1", lambda _: True),
         ("address", "192.0.2.3", lambda d: d["address"] == "192.0.2.3"),
     ],
 )

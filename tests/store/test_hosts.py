@@ -19,7 +19,10 @@ def test_a_token_is_good_once(database):
         assert sum(pool.map(redeem, range(8))) == 1
 
 
-@pytest.mark.parametrize(("token", "secret", "valid_s"), [("t", b"wrong", 60), ("u", b"s", 60), ("t", b"s", -1), ("\x00", b"s", 60)])
+BAD = [("t", b"wrong", 60), ("u", b"s", 60), ("t", b"s", -1), ("\x00", b"s", 60)]
+
+
+@pytest.mark.parametrize(("token", "secret", "valid_s"), BAD)
 def test_a_wrong_or_late_token_is_no_good(tx, token, secret, valid_s):
     hosts.open_enrolment(tx, "t", b"s", valid_s=valid_s)
     assert not hosts.redeem(tx, token, secret)

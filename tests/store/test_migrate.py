@@ -9,6 +9,7 @@ from sqlalchemy import text
 from caryatid.store import migrate
 from caryatid.store.database import Database
 
+
 def test_migrations_make_the_tables_that_the_code_declares(empty_url):
     migrate.upgrade(empty_url)
     assert migrate.differences(empty_url) == []

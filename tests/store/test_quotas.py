@@ -31,8 +31,9 @@ def test_fifty_at_once_against_a_quota_of_ten_give_exactly_ten(garden):
 
 
 def test_every_kind_that_is_over_is_named(tx):
+    wanted = {"loadbalancer": 1, "listener": 2, "pool": 3}
     with pytest.raises(Forbidden, match=r"^Quota has been met for resources: Load Balancer, Pool$"):
-        quotas.take(tx, "p1", {"loadbalancer": 1, "listener": 2, "pool": 3}, {"loadbalancer": 0, "listener": 2, "pool": 2})
+        quotas.take(tx, "p1", wanted, {"loadbalancer": 0, "listener": 2, "pool": 2})
 
 
 def test_what_is_being_deleted_is_not_counted(garden):

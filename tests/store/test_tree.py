@@ -118,7 +118,8 @@ def test_what_is_refused_as_it_was_in_effect_is_left_out(garden):
 def test_flavor_and_zone_say_what_their_profiles_say(garden):
     data = json.dumps({"loadbalancer_topology": "ACTIVE_STANDBY"})
     with garden.database.transaction() as tx:
-        profile = FLAVORPROFILE.new({"name": "p", "provider_name": "amphora", "flavor_data": data}, {"id": ID.format(1)})
+        body = {"name": "p", "provider_name": "amphora", "flavor_data": data}
+        profile = FLAVORPROFILE.new(body, {"id": ID.format(1)})
         flavor = FLAVOR.new({"name": "f", "flavor_profile_id": profile.id}, {"id": ID.format(2)})
         body = {"name": "z", "provider_name": "amphora", "availability_zone_data": '{"where": "here"}'}
         zone_profile = AVAILABILITY_ZONE_PROFILE.new(body, {"id": ID.format(3)})

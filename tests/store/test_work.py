@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import itertools
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -98,9 +99,10 @@ def test_a_worker_that_lost_its_lease_writes_nothing(garden, outcome):
     assert held.fence > late.fence
     assert not work.renew(garden.database, late)
     assert work.renew(garden.database, held)
-    with pytest.raises(LeaseLost), garden.database.transaction() as tx:
+    with garden.database.transaction() as tx:
         assert work.still_mine(tx, held)
         assert not work.still_mine(tx, late)
+    with pytest.raises(LeaseLost), garden.database.transaction() as tx:
         work.settle(tx, late, outcome)
     assert garden.status(LOADBALANCER, root) == "PENDING_CREATE"
     with garden.database.transaction() as tx:
@@ -125,7 +127,7 @@ def test_it_is_tried_again_after_growing_pauses_up_to_a_minute(garden):
         with garden.database.transaction() as tx:
             tx.connection.execute(update(WORK).values(due_at=0.0))
     assert pauses[0] <= 0.5
-    assert all(before < after for before, after in zip(pauses[:7], pauses[1:7], strict=False))
+    assert all(before < after for before, after in itertools.pairwise(pauses[:7]))
     assert 40 < pauses[-1] <= 60
 
 

@@ -28,13 +28,15 @@ from .routing import Body, Operation, Paths, Place
 
 BODY_DEADLINE_S = 30
 METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"})
-JSON_TYPES = frozenset({
-    b"application/json",
-    b"application/octet-stream",
-    b"application/x-www-form-urlencoded",  # what curl says if nobody tells it
-    b"application/javascript",
-    b"text/javascript",
-})
+JSON_TYPES = frozenset(
+    {
+        b"application/json",
+        b"application/octet-stream",
+        b"application/x-www-form-urlencoded",  # what curl says if nobody tells it
+        b"application/javascript",
+        b"text/javascript",
+    }
+)
 ANY_TYPES = frozenset({b"*/*", b"application/*", b"application/json"})
 OPEN_TO_ANY = frozenset({"/healthcheck", "/metrics", "/docs"})
 NO_SCRIPTS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}

@@ -154,9 +154,7 @@ class Resource:
             require(caller, self._get_all, project_id)
             return rows.page(tx, self.kind, page.query)
 
-    def _envelope(
-        self, documents: Documents, fields: Collection[str], found: Links
-    ) -> Document:
+    def _envelope(self, documents: Documents, fields: Collection[str], found: Links) -> Document:
         kind = self.kind
         shown = [pick(self.show_listed(document), fields) for document in documents]
         return {kind.plural: shown, kind.links: found} if kind.links else {kind.plural: shown}

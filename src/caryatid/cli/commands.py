@@ -50,7 +50,7 @@ def create(kind: Kind) -> click.Command:
         request = Request("POST", collection(kind, parent_id), {kind.wrapper: wanted})
         _settle(session, kind, session.send(request), parent_id)
 
-    return command("create", f"Create. {kind.model.__doc__ or ''}", params, run, changes=True)
+    return command("create", f"Create a {kind.title}. {kind.model.__doc__ or ''}", params, run, changes=True)
 
 
 def list_(kind: Kind) -> click.Command:
@@ -72,7 +72,7 @@ def list_(kind: Kind) -> click.Command:
             query.append(("sort", values["sort"]))
         session.output.many(session.client.all(kind, query, parent_id, values["limit"]), columns)
 
-    return command("list", f"List. {kind.model.__doc__ or ''}", params, run)
+    return command("list", f"List every {kind.title} that the filters let through.", params, run)
 
 
 def show(kind: Kind) -> click.Command:
@@ -83,7 +83,7 @@ def show(kind: Kind) -> click.Command:
         key = find(session.client, kind, values["which"], parent_id)
         session.output.one(shown(session.client.get(item(kind, key, parent_id)), kind.wrapper))
 
-    return command("show", "Show all attributes.", [key_argument(kind), *parent_options(kind)], run)
+    return command("show", f"Show all attributes of a {kind.title}.", [key_argument(kind), *parent_options(kind)], run)
 
 
 def set_(kind: Kind) -> click.Command:
@@ -95,7 +95,7 @@ def set_(kind: Kind) -> click.Command:
         wanted = body(kind, {name: values[name] for name in known}, session.client)
         _change(session, kind, values, wanted)
 
-    words = "Change attributes; those not named stay. A list replaces the list."
+    words = f"Change attributes of a {kind.title}; those not named stay. A list replaces the list."
     return command("set", words, params, run, changes=True)
 
 
@@ -108,7 +108,7 @@ def unset(kind: Kind) -> click.Command:
         wanted = {name: setting.unset_value for name, setting in known.items() if values[name]}
         _change(session, kind, values, wanted)
 
-    return command("unset", "Put attributes back to their defaults.", params, run, changes=True)
+    return command("unset", f"Put attributes of a {kind.title} back to their defaults.", params, run, changes=True)
 
 
 def delete(kind: Kind) -> click.Command:
@@ -124,7 +124,7 @@ def delete(kind: Kind) -> click.Command:
         requests = [Request("DELETE", item(kind, key, parent_id), params=params) for key in keys]
         session.finish(*each(requests, session.send))
 
-    return command("delete", "Delete.", params, run, changes=True)
+    return command("delete", "Delete; every name is looked up before anything is sent.", params, run, changes=True)
 
 
 def each(things: Any, act: Callable[[Any], Any]) -> list[Any]:

@@ -11,16 +11,21 @@ from pydantic import TypeAdapter
 from caryatid.model.field import DEFAULT, IGNORED
 from caryatid.model.kind import Attribute, Kind
 
+from .options import FILLED_IN
+from .output import ordered
+
 ACCESS = {"generated": "by the service", "create": "at create", "change": "at create, by change"}
 BOUNDS = {
     "minimum": "≥ {}",
-    "exclusiveMinimum": "> {}",
+    "ge": "≥ {}",
     "maximum": "≤ {}",
+    "le": "≤ {}",
     "maxLength": "≤ {} characters",
     "minItems": "≥ {} entries",
     "maxItems": "≤ {} entries",
     "pattern": "matches `{}`",
 }
+"""Words of a JSON schema, and pydantic's own where spellings are forgiven before a limit is applied."""
 COLUMNS = ("attribute", "type", "set", "default", "limits", "description")
 
 
@@ -37,9 +42,10 @@ class Line:
 
 
 def lines(kind: Kind) -> Iterator[Line]:
-    """What answers and bodies of the kind may carry, in the order of its declaration."""
-    for attribute in kind:
-        if attribute.access.shown or attribute.name in kind.creatable:
+    """What answers and bodies of the kind may carry, what it is called first."""
+    for name in ordered(kind.attributes):
+        attribute = kind.attributes[name]
+        if attribute.access.shown or name in kind.creatable:
             yield line(kind, attribute)
 
 
@@ -52,7 +58,7 @@ def line(kind: Kind, attribute: Attribute) -> Line:
         access += f" (rule {attribute.access.rule})"
     return Line(
         attribute.name,
-        _type(schema) + (" or null" if attribute.nullable else ""),
+        _answer_type(attribute, schema) + (" or null" if attribute.nullable else ""),
         access,
         _default(attribute),
         "; ".join(_limits(schema)),
@@ -97,10 +103,14 @@ def _without_null(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Mapping
         return {"type": "document", "title": schema["$ref"].rpartition("/")[2]}
     inner = next((one for one in schema.get("anyOf", ()) if one.get("type") != "null"), schema)
     if inner is not schema:
-        inner = _without_null(inner, defs)
+        inner = {**schema, **_without_null(inner, defs)}
     if "items" in inner:
         inner = {**inner, "items": _without_null(inner["items"], defs)}
     return inner
+
+
+def _answer_type(attribute: Attribute, schema: Mapping[str, Any]) -> str:
+    return 'list of {"id"}' if attribute.back and not attribute.back.one else _type(schema)
 
 
 def _type(schema: Mapping[str, Any]) -> str:
@@ -133,6 +143,8 @@ def _words(schema: Mapping[str, Any]) -> list[Any]:
 def _default(attribute: Attribute) -> str:
     if attribute.access.when == "generated" or attribute.back:
         return ""
+    if attribute.name in FILLED_IN:
+        return "see description"
     return "required" if attribute.required else json.dumps(attribute.default)
 
 

@@ -58,10 +58,10 @@ def status_tree() -> click.Command:
 
         key = find(session.client, LOADBALANCER, values["which"])
         tree = shown(shown(session.client.get(f"{item(LOADBALANCER, key)}/status"), "statuses"), "loadbalancer")
-        if session.output.format == "table":
-            print_tree(tree)
-        else:
+        if session.output.format in ("json", "yaml"):
             session.output.one(tree)
+        else:
+            print_tree(tree)
 
     return command("status", "The load balancer and all below it, with statuses.", [_key(LOADBALANCER)], run)
 

@@ -22,7 +22,7 @@ def status() -> click.Command:
     def run(session: Session, values: Values) -> None:
         from . import overview
 
-        if session.output.format != "table":
+        if session.output.format in ("json", "yaml"):
             session.output.one(overview.document(overview.look(session.client)))
         elif values["watch"]:
             overview.keep_showing(session.client, values["interval_s"])

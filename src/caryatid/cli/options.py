@@ -72,7 +72,8 @@ class Setting:
         elif self.attribute.many and name.endswith("s"):
             names.insert(0, name.removesuffix("s"))
         ref = self.attribute.ref
-        group = group_of(ref.kind) if ref and name == f"{ref.kind}_id" else None
+        same = ref and name.removesuffix("_id").replace("_", "") == ref.kind.replace("_", "")
+        group = group_of(ref.kind) if ref and same else None
         if group and group.name not in names:
             names.insert(0, group.name)
         return [f"--{name.replace('_', '-')}" for name in names]

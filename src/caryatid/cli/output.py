@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers on the screen: tables for people, JSON and YAML for programs."""
+"""Answers on the screen: tables for people, JSON and YAML for programs, bare values for shells."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ from rich.text import Text
 
 from caryatid.model.quota import ALIASES
 
-Format = Literal["table", "json", "yaml"]
+Format = Literal["table", "json", "yaml", "value"]
 WIDTH_WHEN_PIPED = 10_000
 """Nothing is cut or folded for a program that reads a table."""
 
@@ -84,12 +84,18 @@ class Output:
         """Prints a list; `columns` are those of the table, if the user names none."""
         if self.format == "table":
             self._table(documents, self.columns or columns)
+        elif self.format == "value":
+            for document in documents:
+                print("\t".join(plain(document.get(name)) for name in self.columns or columns))
         else:
             self._data([self._picked(document) for document in documents])
 
     def one(self, document: Mapping[str, Any]) -> None:
         """Prints one document, an attribute a line; for people what it is called comes first."""
         picked = self._picked(document)
+        if self.format == "value":
+            print("\n".join(plain(value) for value in picked.values()))
+            return
         if self.format != "table":
             self._data(picked)
             return

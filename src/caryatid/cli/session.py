@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import click
 
@@ -86,7 +86,7 @@ def connection_options() -> list[click.Parameter]:
         click.Option(["url", "--url"], envvar="CARYATID_URL", default=DEFAULT_URL, show_default=True, show_envvar=True,
                      metavar="URL", help="The API."),
         click.Option(["project", "--project"], envvar="CARYATID_PROJECT", show_envvar=True, help="In whose name."),
-        click.Option(["output", "-o", "--output"], type=click.Choice(["table", "json", "yaml"]), default="table",
+        click.Option(["output", "-o", "--output"], type=click.Choice(get_args(Format)), default="table",
                      show_default=True, help="How answers are printed."),
         click.Option(["as_json", "--json"], is_flag=True, help="The same as --output json."),
         click.Option(["columns", "--columns"], multiple=True, metavar="NAMES", help="Attributes to print, by commas."),

@@ -5,14 +5,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 from caryatid import log, metrics
-from caryatid.drivers.amphora.base import AmphoraDriverError
+from caryatid.drivers.amphora.base import AmphoraDriverError, AmphoraLoadBalancerDriver
 from caryatid.model import HOST
 from caryatid.model.amphora import Amphora, Placed, Stamp
+from caryatid.model.host import Host
 from caryatid.model.loadbalancer import LoadBalancer
 from caryatid.model.tree import Tree
 from caryatid.store import events, hosts, jobs, leases, observations, rows
+from caryatid.store.hosts import Tombstone
 
 from .door import PROVIDER, Door
 from .reconcile import release
@@ -33,22 +36,30 @@ def remove_buried(door: Door) -> None:
     driver = door.providers[PROVIDER].amphora
     with door.database.read() as tx:
         buried = hosts.tombstones(tx)
-        known = {document["id"]: HOST.load(document) for document in rows.find(tx, HOST)}
+        known = {document["id"]: cast(Host, HOST.load(document)) for document in rows.find(tx, HOST)}
     metrics.TOMBSTONES.set(len(buried))
     for stone in buried:
-        host = known.get(stone.host_id or "")
-        if host is not None:
-            placed = Placed(Amphora.model_construct(id=stone.amphora_id, compute_id=stone.host_id), host)  # type: ignore[arg-type]
-            tree = Tree(LoadBalancer.model_construct(id=stone.loadbalancer_id), deleted=True)
-            try:
-                driver.delete_load_balancer(placed, tree, Stamp(stone.fence, stone.generation))
-            except AmphoraDriverError as error:
-                log.get().debug("host still away", host=stone.host_id, reason=str(error))
-                continue
-        with door.database.transaction() as tx:
-            hosts.remove_tombstone(tx, stone.amphora_id)
-            if rows.lock_root(tx, stone.loadbalancer_id) is None:
-                release(tx, stone.loadbalancer_id)
+        host = known.get(stone.host_id)
+        lost = host is None and door.settings.compute_driver == "hosts"
+        if lost or _removed(driver, stone, host):
+            with door.database.transaction() as tx:
+                hosts.remove_tombstone(tx, stone.amphora_id)
+                if rows.lock_root(tx, stone.loadbalancer_id) is None:
+                    release(tx, stone.loadbalancer_id)
+
+
+def _removed(driver: AmphoraLoadBalancerDriver, stone: Tombstone, host: Host | None) -> bool:
+    """Whether the host has answered that nothing of the amphora is left."""
+    amphora = cast(Amphora, Amphora.model_construct(id=stone.amphora_id, compute_id=stone.host_id))
+    root = cast(LoadBalancer, LoadBalancer.model_construct(id=stone.loadbalancer_id))
+    try:
+        driver.delete_load_balancer(
+            Placed(amphora, host), Tree(root, deleted=True), Stamp(stone.fence, stone.generation)
+        )
+    except AmphoraDriverError as error:
+        log.get().debug("host still away", host=stone.host_id, reason=str(error))
+        return False
+    return True
 
 
 def forget_history(door: Door) -> None:

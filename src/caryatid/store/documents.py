@@ -16,6 +16,7 @@ from sqlalchemy import (
     func,
     literal_column,
     select,
+    union,
     union_all,
 )
 
@@ -100,22 +101,24 @@ def shaped(tx: Tx, kind: Kind, rows: Sequence[Sequence[Any]]) -> list[Json]:
     return documents
 
 
-def _add_back(attribute: Attribute, documents: Iterable[Json], refer: Mapping[str, Mapping[str, None]]) -> None:
+def _add_back(attribute: Attribute, documents: Iterable[Json], refer: Mapping[str, list[str]]) -> None:
     name = attribute.name
+    one = attribute.back is not None and attribute.back.one
     for document in documents:
-        document[name] = list(refer.get(document["id"], ()))
-    if attribute.back and attribute.back.one:
-        for document in documents:
-            document[name] = document[name][0] if document[name] else None
+        ids = refer.get(document["id"])
+        if one:
+            document[name] = ids[0] if ids else None
+        else:
+            document[name] = ids or []
 
 
-def referring(tx: Tx, kind: Kind, ids: Sequence[str]) -> dict[str, dict[str, dict[str, None]]]:
+def referring(tx: Tx, kind: Kind, ids: Sequence[str]) -> dict[str, dict[str, list[str]]]:
     """Attribute → id → ids of those that refer to it, oldest first; those being deleted are still there."""
     one = len(ids) == 1
     key = ids[0] if one else listed(tx.database.dialect, ids)
-    found: dict[str, dict[str, dict[str, None]]] = {attribute.name: {} for attribute in kind.backs}
+    found: dict[str, dict[str, list[str]]] = {attribute.name: {} for attribute in kind.backs}
     for name, target, source in tx.connection.execute(_backs(kind.name, tx.database.dialect, one=one), {"ids": key}):
-        found[name].setdefault(target, {})[source] = None
+        found[name].setdefault(target, []).append(source)
     return found
 
 
@@ -123,7 +126,8 @@ def referring(tx: Tx, kind: Kind, ids: Sequence[str]) -> dict[str, dict[str, dic
 def _backs(name: str, dialect: str, *, one: bool) -> Select[Any]:
     """(attribute, id, id of one that refers to it), oldest first."""
     parts = [part for a in BY_NAME[name].backs for part in _back_parts(name, a, dialect, one=one)]
-    found = union_all(*parts).subquery()
+    together = union_all if len(parts) == len(BY_NAME[name].backs) else union  # each once, where two ways lead here
+    found = together(*parts).subquery()
     return select(found.c.name, found.c.target, found.c.source).order_by(found.c.created_at, found.c.source)
 
 

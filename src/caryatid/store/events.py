@@ -5,13 +5,16 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, text
 
 from . import clock, wake
-from .database import Tx
+from .database import POSTGRESQL, Tx
 from .tables import EVENT
 
 PAGE = 1000
+_SETTLED = text("age(event.xmin) > age(pg_snapshot_xmin(pg_current_snapshot())::xid)")
+"""PostgreSQL numbers events as they are written, not as they are committed: one is shown when no transaction that
+might still show an earlier one is under way."""
 
 
 def append(  # noqa: PLR0913  an event has this many parts
@@ -56,8 +59,13 @@ def append_all(tx: Tx, rows: list[dict[str, Any]]) -> None:
 
 
 def after(tx: Tx, seq: int, *, project_id: str | None = None, limit: int = PAGE) -> list[dict[str, Any]]:
-    """The events that come after the one numbered `seq`, oldest first; a project's, or all."""
+    """The events that come after the one numbered `seq`, oldest first; a project's, or all.
+
+    Whoever goes on from the last of them misses none.
+    """
     statement = select(EVENT).where(EVENT.c.seq > seq).order_by(EVENT.c.seq).limit(limit)
+    if tx.database.dialect == POSTGRESQL:
+        statement = statement.where(_SETTLED)
     if project_id is not None:
         statement = statement.where(EVENT.c.project_id == project_id)
     return [dict(row) for row in tx.connection.execute(statement).mappings()]

@@ -24,7 +24,7 @@ from caryatid.model.kind import Kind
 
 from .database import Tx
 from .sql import among, listed
-from .tables import OBSERVATION, STATISTIC, TABLES, WORK, root_column
+from .tables import OBSERVATION, STATISTIC, TABLES, root_column
 
 BELOW: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind.root == LOADBALANCER.name and not kind.is_root)
 
@@ -87,7 +87,6 @@ def _remove_root(tx: Tx, root_id: str, observed: int) -> bool:
         tx.connection.execute(delete(table).where(table.c[root_column(kind)] == root_id))
     for table in (OBSERVATION, STATISTIC):
         tx.connection.execute(delete(table).where(table.c.loadbalancer_id == root_id))
-    tx.connection.execute(delete(WORK).where(WORK.c.root_id == root_id))
     return True
 
 

@@ -102,8 +102,8 @@ def _index_what_settling_looks_for(kind: Kind, table: Table) -> None:
         Index(f"ix_{kind.name}_{root.name}", root)
     if not kind.is_root:
         gone, refused = table.c.deleted_generation.is_not(None), table.c.failed_generation.is_not(None)
-        Index(f"ix_{kind.name}_gone", root, sqlite_where=gone, postgresql_where=gone)
-        Index(f"ix_{kind.name}_refused", root, sqlite_where=refused, postgresql_where=refused)
+        Index(f"ix_{kind.name}_gone", root, table.c.deleted_generation, sqlite_where=gone, postgresql_where=gone)
+        Index(f"ix_{kind.name}_refused", root, table.c.failed_generation, sqlite_where=refused, postgresql_where=refused)
 
 
 def _table(kind: Kind) -> Table:
@@ -155,10 +155,10 @@ JOB = Table(
     Index("ix_job_age", "created_at", "id"),
     Index("ix_job_project", "project_id", "created_at", "id"),
     Index("ix_job_resource", "resource_id"),
-    Index("ix_job_loadbalancer", "loadbalancer_id", "generation"),
+    Index("ix_job_loadbalancer", "loadbalancer_id", "created_at", "id"),
 )
 _open = JOB.c.ended_at.is_(None)
-Index("ix_job_open", JOB.c.loadbalancer_id, sqlite_where=_open, postgresql_where=_open)
+Index("ix_job_open", JOB.c.loadbalancer_id, JOB.c.generation, sqlite_where=_open, postgresql_where=_open)
 ATTEMPT = Table(
     "attempt",
     METADATA,

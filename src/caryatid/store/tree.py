@@ -96,7 +96,7 @@ def _in_form(kind: Kind, row: Any, good: Mapping[str, Json | None]) -> Row | Non
 
 def _good(tx: Tx, kind: Kind, refused: Collection[str]) -> dict[str, Json | None]:
     values = {"ids": listed(tx.database.dialect, refused)}
-    return dict(tx.connection.execute(_good_specs(kind.name, tx.database.dialect), values).tuples().all())
+    return dict(tx.connection.execute(_good_specs(kind.name, tx.database.dialect), values).all())
 
 
 @cache

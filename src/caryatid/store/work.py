@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Integer, Row, String, and_, bindparam, case, func, null, or_, select, update
+from sqlalchemy import Integer, Row, String, and_, bindparam, case, delete, func, null, or_, select, update
 
 from caryatid.errors import LeaseLost
 from caryatid.model import LOADBALANCER
@@ -120,7 +120,8 @@ class _Settling:
         self.tx.connection.execute(_OBSERVED, {"root": self.held.root_id, "seen": observed})
         mark_refused(self.tx, self.held.root_id, outcome.culprits, generation=outcome.generation)
         jobs.end(self.tx, self.held.root_id, outcome.generation, self.now, culprits=outcome.culprits)
-        if remove_gone(self.tx, self.held.root_id, observed):
+        if remove_gone(self.tx, self.held.root_id, observed) or self.root is None:
+            self.tx.connection.execute(_NO_MORE, {"root": self.held.root_id})
             return
         if self.newer:
             self._leave(self.now, tries=0, since=self.now, priority=self.work.priority)
@@ -234,6 +235,7 @@ _LEAVE = (
     .values(due_at=bindparam("due"), tries=bindparam("tried"), pending_since=_SINCE, priority=_URGENCY)
     .values(lease_until=None, worker=None)
 )
+_NO_MORE = delete(WORK).where(WORK.c.root_id == _ROOT_ID)
 _RAISE = (
     update(ROOT)
     .where(ROOT.c.id == _ROOT_ID)

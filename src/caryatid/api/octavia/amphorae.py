@@ -15,12 +15,14 @@ from caryatid.control.receipt import Accepted, rule
 from caryatid.errors import NotFound
 from caryatid.model import AMPHORA
 from caryatid.model.policy import Caller, require
+from caryatid.model.quota import Statistics
 from caryatid.store import observations, rows
 from caryatid.store.database import Database
 
 from .compat import pick
 from .lists import Page
 
+COUNTED = ("listener_id", "loadbalancer_id", *Statistics.model_fields)
 Act = Callable[[Door, Caller, str], Accepted]
 
 
@@ -62,4 +64,4 @@ class Amphorae(Resource):
             found = observations.statistics_by_listener(tx, amphora_id=key) if rows.place(tx, AMPHORA, key) else []
         if not found:
             raise NotFound(AMPHORA.title, key)
-        return [{"id": one.pop("amphora_id"), **one} for one in found]
+        return [{"id": key, **{name: one[name] for name in COUNTED}} for one in found]

@@ -12,13 +12,12 @@ from caryatid.model import HEALTHMONITOR, L7POLICY, LISTENER, LOADBALANCER, MEMB
 from caryatid.model.kind import Kind
 from caryatid.model.policy import Caller, require
 from caryatid.store import observations, rows
-from caryatid.store.database import Database
+from caryatid.store.database import Database, Tx
 from caryatid.store.filters import Query
 
 from .compat import Document, pick
 
 COMMON = ("id", "name", "operating_status", "provisioning_status")
-Documents = dict[str, Document]
 
 
 async def status(call: Call) -> Response:
@@ -46,12 +45,23 @@ def _status(database: Database, caller: Caller, key: str) -> dict[str, Any]:
         if document is None:
             raise NotFound(LOADBALANCER.title, key)
         require(caller, rule(LOADBALANCER, "get_status"), document["project_id"])
-        below = Query(filters={"loadbalancer_id": key})
-        found = {
-            kind.name: rows.page(tx, kind, below)
-            for kind in (LISTENER, POOL, MEMBER, HEALTHMONITOR, L7POLICY)
-        }
+        found = _below(tx, document)
     return tree(document, found)
+
+
+def _below(tx: Tx, loadbalancer: Document) -> dict[str, list[dict[str, Any]]]:
+    """The documents below a load balancer, by kind. Of what is known not to be there, nothing is asked."""
+    query = Query(filters={"loadbalancer_id": loadbalancer["id"]})
+    found: dict[str, list[dict[str, Any]]] = {
+        kind.name: rows.page(tx, kind, query) if loadbalancer[kind.plural] else [] for kind in (LISTENER, POOL)
+    }
+    pools = found[POOL.name]
+    wanted = {
+        MEMBER: any(pool["members"] for pool in pools),
+        HEALTHMONITOR: any(pool["healthmonitor_id"] for pool in pools),
+        L7POLICY: any(listener["l7policies"] for listener in found[LISTENER.name]),
+    }
+    return found | {kind.name: rows.page(tx, kind, query) if there else [] for kind, there in wanted.items()}
 
 
 def tree(loadbalancer: Document, found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measures and writes a Markdown table: `python -m bench [part …] [--quick]`."""
+
+import argparse
+import time
+
+from bench import api, figures, flow, memory, reports, size, throughput
+from bench.figures import Figure
+
+PARTS = {
+    "api": api.run,
+    "flow": flow.run,
+    "size": size.run,
+    "reports": reports.run,
+    "memory": memory.run,
+    "throughput": throughput.run,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; none: all")
+    parser.add_argument("--quick", action="store_true", help="smaller sizes, fewer repetitions")
+    arguments = parser.parse_args()
+    unknown = set(arguments.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    machine = figures.machine()
+    text = [f"# What it costs, {figures.today()}", "", machine + (", quick" if arguments.quick else ""), ""]
+    for part in arguments.parts or PARTS:
+        print(f"{part} …", flush=True)
+        began = time.monotonic()
+        rows = [show(row) for row in PARTS[part](quick=arguments.quick)]
+        text += [f"## {part}", "", figures.table(rows), "", f"({time.monotonic() - began:.0f} s)", ""]
+    print("\n" + "\n".join(text))
+    print(f"Written to {figures.write(figures.today(), chr(10).join(text))}")
+
+
+def show(row: Figure) -> Figure:
+    print(f"  {row.row()}", flush=True)
+    return row
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What operators have: amphorae, failover, providers and their capabilities (facts: octavia.md §2.12)."""
+
+from caryatid.store import observations
+from caryatid.store.observations import Counters
+
+AMPHORAE = "/v2.0/octavia/amphorae"
+LBAAS = "/v2/lbaas"
+
+
+def amphora(api, made):
+    (found,) = api.get(f"{AMPHORAE}?loadbalancer_id={made['id']}&status=ALLOCATED").json()["amphorae"]
+    return found
+
+
+def test_amphorae_are_listed_by_load_balancer_status_and_project(api):
+    made = api.loadbalancer(project_id="p1")
+    api.settle()
+    found = amphora(api, made)
+    assert found["role"] == "STANDALONE"
+    assert [one["id"] for one in api.get(f"{AMPHORAE}?project_id=p1").json()["amphorae"]] == [found["id"]]
+    assert api.get(f"{AMPHORAE}?project_id=p2").json()["amphorae"] == []
+    assert api.get(f"{AMPHORAE}/{found['id']}").json() == {"amphora": found}
+    assert api.get(f"{AMPHORAE}?bogus=1").status_code == 400
+
+
+def test_a_failover_replaces_every_amphora(api):
+    made = api.loadbalancer()
+    api.settle()
+    before = amphora(api, made)
+    answer = api.put(f"{LBAAS}/loadbalancers/{made['id']}/failover")
+    assert (answer.status_code, answer.content) == (202, b"")
+    shown = api.get(f"{LBAAS}/loadbalancers/{made['id']}").json()["loadbalancer"]
+    assert shown["provisioning_status"] == "PENDING_UPDATE"
+    api.settle()
+    assert amphora(api, made)["id"] != before["id"]
+    assert api.put(f"{LBAAS}/loadbalancers/x/failover").status_code == 404
+
+
+def test_one_amphora_is_replaced_configured_or_if_in_error_removed(api):
+    made = api.loadbalancer()
+    api.settle()
+    before = amphora(api, made)
+    assert api.put(f"{AMPHORAE}/{before['id']}/config").status_code == 202
+    refused = api.delete(f"{AMPHORAE}/{before['id']}")
+    assert refused.status_code == 409
+    answer = api.put(f"{AMPHORAE}/{before['id']}/failover")
+    assert (answer.status_code, answer.content) == (202, b"")
+    assert answer.headers["caryatid-job"]
+    api.settle()
+    assert amphora(api, made)["id"] != before["id"]
+    for method, path in (("PUT", "/failover"), ("PUT", "/config"), ("DELETE", ""), ("GET", ""), ("GET", "/stats")):
+        answer = api.request(method, f"{AMPHORAE}/{before['id']}{path}")
+        assert (answer.status_code, answer.json()["faultstring"]) == (404, f"Amphora {before['id']} not found.")
+
+
+def test_statistics_are_told_by_listener_and_404_before_there_are_any(api):
+    made = api.loadbalancer()
+    api.settle()
+    found = amphora(api, made)
+    assert api.get(f"{AMPHORAE}/{found['id']}/stats").status_code == 404
+    with api.door.database.transaction() as tx:
+        rows = [Counters(name, found["id"], made["id"], "e", bytes_out=5) for name in ("l1", "l2")]
+        observations.write_statistics(tx, rows)
+    stats = api.get(f"{AMPHORAE}/{found['id']}/stats").json()["amphora_stats"]
+    assert [one["listener_id"] for one in stats] == ["l1", "l2"]
+    assert stats[0] == {
+        "id": found["id"],
+        "listener_id": "l1",
+        "loadbalancer_id": made["id"],
+        "active_connections": 0,
+        "bytes_in": 0,
+        "bytes_out": 5,
+        "request_errors": 0,
+        "total_connections": 0,
+    }
+
+
+def test_providers_and_their_capabilities(api):
+    listed = api.get(f"{LBAAS}/providers").json()
+    assert {"amphora", "octavia"} == {one["name"] for one in listed["providers"]}
+    assert listed.keys() == {"providers"}
+    assert api.get(f"{LBAAS}/providers?fields=name").json()["providers"][0].keys() == {"name"}
+    known = {"flavor_capabilities": "loadbalancer_topology", "availability_zone_capabilities": "compute_zone"}
+    for name, key in known.items():
+        found = api.get(f"{LBAAS}/providers/amphora/{name}").json()[name]
+        assert key in {one["name"] for one in found}
+        answer = api.get(f"{LBAAS}/providers/nobody/{name}")
+        assert answer.status_code == 400
+        assert "Provider 'nobody' is not enabled." in answer.json()["faultstring"]

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+
+from caryatid.control import writes
+from caryatid.control.health import Observer
+from caryatid.control.initial import SUBNET_ID
+from caryatid.model import AMPHORA, LISTENER, LOADBALANCER, MEMBER, POOL
+from caryatid.store import observations, rows
+from caryatid.wire.heartbeat import Report
+
+
+@pytest.fixture
+def chain(door, caller, drain):
+    root = writes.create(door, caller, LOADBALANCER, {"vip_subnet_id": SUBNET_ID}).document
+    body = {"loadbalancer_id": root["id"], "protocol": "HTTP", "protocol_port": 80}
+    listener = writes.create(door, caller, LISTENER, body).document
+    body = {"listener_id": listener["id"], "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"}
+    pool = writes.create(door, caller, POOL, body).document
+    member = writes.create(
+        door, caller, MEMBER, {"address": "192.0.2.1", "protocol_port": 80}, parent_id=pool["id"]
+    ).document
+    drain()
+    with door.database.read() as tx:
+        (amphora,) = rows.find(tx, AMPHORA)
+    return root, listener, pool, member, amphora
+
+
+def report(chain, at=1, host=None, word="UP", epoch="e1", counters=(1, 2, 3, 4, 0)):
+    root, listener, pool, member, amphora = chain
+    message = {
+        "amphora_id": amphora["id"],
+        "loadbalancer_id": root["id"],
+        "generation": 4,
+        "epoch": epoch,
+        "at": at,
+        "full": True,
+        "running": True,
+        "part": (0, 1),
+        "listeners": {listener["id"]: ("OPEN", *counters)},
+        "pools": {f"{pool['id']}:{listener['id']}": ("UP" if word == "UP" else "DOWN", {member["id"]: word})},
+    }
+    return Report(host or amphora["compute_id"], 1, at, [message])
+
+
+def statuses(door, chain):
+    with door.database.read() as tx:
+        return [
+            rows.get(tx, kind, document["id"])["operating_status"]
+            for kind, document in zip((LOADBALANCER, LISTENER, POOL, MEMBER), chain, strict=False)
+        ]
+
+
+def test_what_agents_report_is_shown(door, chain):
+    observer = Observer(door.database)
+    observer.take(report(chain))
+    observer.flush()
+    assert statuses(door, chain) == ["ONLINE"] * 4
+    observer.take(report(chain, at=2, word="DOWN"))
+    observer.flush()
+    assert statuses(door, chain) == ["ERROR", "ONLINE", "ERROR", "ERROR"]
+
+
+def test_only_what_changed_is_written(door, chain):
+    observer = Observer(door.database)
+    observer.take(report(chain))
+    assert observer.flush() == 4
+    observer.take(report(chain, at=2))
+    assert observer.flush() == 0
+
+
+def test_a_host_cannot_speak_for_anothers_amphorae(door, chain):
+    observer = Observer(door.database)
+    observer.take(report(chain, host="somebody else"))
+    observer.flush()
+    assert statuses(door, chain)[0] == "OFFLINE"
+
+
+def test_counters_survive_restarts_of_haproxy_and_of_the_receiver(door, chain):
+    def total():
+        with door.database.read() as tx:
+            return observations.statistics(tx, loadbalancer_id=chain[0]["id"])["bytes_in"]
+
+    observer = Observer(door.database)
+    observer.take(report(chain, at=1, counters=(10, 0, 0, 0, 0)))
+    observer.take(report(chain, at=2, epoch="e2", counters=(1, 0, 0, 0, 0)))
+    observer.flush()
+    assert total() == 11
+    observer.take(report(chain, at=1, counters=(12, 0, 0, 0, 0)))
+    observer.flush()
+    assert total() == 11, "what is late does not count"
+    later = Observer(door.database)
+    later.take(report(chain, at=3, epoch="e2", counters=(5, 0, 0, 0, 0)))
+    later.flush()
+    assert total() == 15
+
+
+def test_a_disabled_load_balancer_is_offline_whatever_is_seen(door, caller, chain):
+    observer = Observer(door.database)
+    observer.take(report(chain))
+    observer.flush()
+    writes.change(door, caller, LOADBALANCER, chain[0]["id"], {"admin_state_up": False})
+    assert statuses(door, chain)[0] == "OFFLINE"
+
+
+def test_somebody_elses_driver_tells_health_and_statistics_in_the_seeds_words(door, chain):
+    root, listener, pool, member, _ = chain
+    observer = Observer(door.database)
+    node = {member["id"]: "ERROR"}
+    told = {
+        "loadbalancer-status": "DEGRADED",
+        "listeners": {listener["id"]: {"listener-status": "HEALTHY", "nodes": node}},
+    }
+    observer.update_health({"amphora-status": "HEALTHY", "loadbalancers": {root["id"]: told}})
+    observer.update_stats({root["id"]: {listener["id"]: {"bytes-in": 7, "bytes_out": 8, "total_connections": 2}}})
+    assert statuses(door, chain) == ["DEGRADED", "ONLINE", "OFFLINE", "ERROR"]
+    with door.database.read() as tx:
+        assert observations.statistics(tx, listener_id=listener["id"])["bytes_out"] == 8
