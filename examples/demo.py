@@ -27,6 +27,7 @@ MEMBER = """
 import http.server, sys
 class Answer(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = 65536
     def do_GET(self):
         body = (sys.argv[2] + "\\n").encode()
         self.send_response(200)

@@ -8,11 +8,12 @@ import os
 import pwd
 import select
 import shutil
-import socket
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4, uuid5
@@ -130,7 +131,7 @@ def postgresql() -> Iterator[str]:
             migrate.upgrade(url.format("template"))
             yield url
         finally:
-            server.terminate()
+            server.send_signal(signal.SIGINT)  # at once, whoever is connected
             server.wait(START_S)
 
 
@@ -211,8 +212,7 @@ def _run(command: list[object]) -> None:
 def _wait(folder: Path, server: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline and server.poll() is None:
-        with socket.socket(socket.AF_UNIX) as probe:
-            if probe.connect_ex(f"{folder}/.s.PGSQL.5432") == 0:
-                return
+        with suppress(psycopg.OperationalError), psycopg.connect(f"host={folder} user=postgres dbname=postgres"):
+            return
         select.select([], [], [], 0.05)
     pytest.fail(f"PostgreSQL does not start: {(folder / 'log').read_text(errors='replace')}")

@@ -68,7 +68,8 @@ def test_the_last_version_is_the_current_one_and_all_are_ascending(api, path):
 
 def test_an_unknown_path_is_404_in_shape_b(api):
     made = api.loadbalancer()
-    for path in ("/v3", "/v2/lbaas/nothing", f"{LBAAS}/loadbalancers/{made['id']}/bogus", "/v2//lbaas", "/%00"):
+    below = f"{LBAAS}/loadbalancers/{made['id']}/bogus"
+    for path in ("/v3", "/v2/lbaas/nothing", below, "/v2//lbaas", "/%00", "/a%0Ab", "/%C3%BF"):
         is_shape_b(api.get(path), 404, "Not Found")
 
 

@@ -131,3 +131,8 @@ def shell_of():
 @pytest.fixture
 def unused_port():
     return free_port()
+
+
+@pytest.fixture
+def environment_for():
+    return environment_of

@@ -11,7 +11,6 @@ from anyio import fail_after
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
 from caryatid import metrics
@@ -44,7 +43,9 @@ NO_SCRIPTS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-
 
 def create_app(door: Door, wakeups: Wakeups) -> Starlette:
     """The application, for uvicorn. `wakeups` tells waiters when jobs end."""
-    return Starlette(routes=[Mount("/", app=Entry(door, operations(door.settings, wakeups)))])
+    app = Starlette()
+    app.router.default = Entry(door, operations(door.settings, wakeups))
+    return app
 
 
 def operations(settings: Settings, wakeups: Wakeups) -> list[Operation]:

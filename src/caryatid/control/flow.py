@@ -18,7 +18,7 @@ from caryatid.plan.steps import Step
 WORDS = {"RUNNING": "begin", "SUCCESS": "done", "FAILURE": "failed"}
 
 
-class Act(task.Task):
+class Act(task.Task):  # type: ignore[misc]  # TaskFlow has no types
     """One step, performed."""
 
     def __init__(self, number: int, step: Step, perform: Callable[[Step], None]) -> None:

@@ -50,8 +50,8 @@ def remove_buried(door: Door) -> None:
 
 def _removed(driver: AmphoraLoadBalancerDriver, stone: Tombstone, host: Host | None) -> bool:
     """Whether the host has answered that nothing of the amphora is left."""
-    amphora = cast(Amphora, Amphora.model_construct(id=stone.amphora_id, compute_id=stone.host_id))
-    root = cast(LoadBalancer, LoadBalancer.model_construct(id=stone.loadbalancer_id))
+    amphora = Amphora.model_construct(id=stone.amphora_id, compute_id=stone.host_id)
+    root = LoadBalancer.model_construct(id=stone.loadbalancer_id)
     try:
         driver.delete_load_balancer(
             Placed(amphora, host), Tree(root, deleted=True), Stamp(stone.fence, stone.generation)
@@ -97,5 +97,5 @@ class Housekeeper:
             if leases.acquire(self._door.database, duty.name, self._holder, duty.period_s + 30):
                 try:
                     duty.act(self._door)
-                except Exception:
+                except Exception:  # noqa: BLE001  one duty's fault is not another's
                     log.get().exception("duty failed", duty=duty.name)

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """What operators ask for beside wishes: failover, configuration, removal of an amphora; quotas."""
 
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 from caryatid.errors import Conflict, NotFound
 from caryatid.model import AMPHORA, LOADBALANCER, QUOTA
+from caryatid.model.kind import Kind
 from caryatid.model.policy import Caller, require
 from caryatid.model.quota import ALIASES
-from caryatid.store import events, jobs, rows, work
+from caryatid.store import events, rows, work
 from caryatid.store.database import Tx
 
 from .door import Door
-from .receipt import Accepted, moment, rule
+from .receipt import Accepted, Wish, moment, note, rule
 
 FAILOVER_PRIORITY = 80
 """An operator's failover goes before creates (40) (octavia.md §1.13)."""
@@ -26,7 +28,7 @@ def failover(door: Door, caller: Caller, loadbalancer_id: str) -> Accepted:
             raise NotFound(LOADBALANCER.title, loadbalancer_id)
         require(caller, rule(LOADBALANCER, "put_failover"), place.project_id)
         ids = [document["id"] for document in rows.find(tx, AMPHORA, loadbalancer_id=loadbalancer_id)]
-        return _replace(tx, caller, loadbalancer_id, ids, "failover", LOADBALANCER.name, loadbalancer_id)
+        return _replace(tx, caller, ids, _wish("failover", LOADBALANCER, loadbalancer_id, loadbalancer_id))
 
 
 def failover_amphora(door: Door, caller: Caller, amphora_id: str) -> Accepted:
@@ -34,7 +36,7 @@ def failover_amphora(door: Door, caller: Caller, amphora_id: str) -> Accepted:
     require(caller, rule(AMPHORA, "put_failover"), None)
     with door.database.transaction() as tx:
         document = _amphora(tx, amphora_id)
-        return _replace(tx, caller, document["loadbalancer_id"], [amphora_id], "failover", AMPHORA.name, amphora_id)
+        return _replace(tx, caller, [amphora_id], _wish("failover", AMPHORA, amphora_id, document["loadbalancer_id"]))
 
 
 def configure_amphora(door: Door, caller: Caller, amphora_id: str) -> Accepted:
@@ -42,7 +44,7 @@ def configure_amphora(door: Door, caller: Caller, amphora_id: str) -> Accepted:
     require(caller, rule(AMPHORA, "put_config"), None)
     with door.database.transaction() as tx:
         document = _amphora(tx, amphora_id)
-        return _replace(tx, caller, document["loadbalancer_id"], [], "configure", AMPHORA.name, amphora_id)
+        return _replace(tx, caller, [], _wish("configure", AMPHORA, amphora_id, document["loadbalancer_id"]))
 
 
 def delete_amphora(door: Door, caller: Caller, amphora_id: str) -> Accepted:
@@ -52,7 +54,7 @@ def delete_amphora(door: Door, caller: Caller, amphora_id: str) -> Accepted:
         document = _amphora(tx, amphora_id)
         if document["status"] != "ERROR":
             raise Conflict(f"Amphora {amphora_id} is {document['status']}; only one in ERROR can be deleted.")
-        return _replace(tx, caller, document["loadbalancer_id"], [amphora_id], "delete", AMPHORA.name, amphora_id)
+        return _replace(tx, caller, [amphora_id], _wish("delete", AMPHORA, amphora_id, document["loadbalancer_id"]))
 
 
 def set_quota(door: Door, caller: Caller, project_id: str, body: Any) -> Accepted:
@@ -89,30 +91,21 @@ def _amphora(tx: Tx, amphora_id: str) -> dict[str, Any]:
     return document
 
 
-def _replace(  # noqa: PLR0913  the receipt has this many parts
-    tx: Tx, caller: Caller, root_id: str, leaving: list[str], action: str, kind: str, key: str
-) -> Accepted:
+def _replace(tx: Tx, caller: Caller, leaving: list[str], wish: Wish) -> Accepted:
     """These amphorae are on their way out; the generation asked for is in effect once others do their work."""
-    state = rows.lock_root(tx, root_id)
+    state = rows.lock_root(tx, wish.root_id)
     if state is None:
-        raise NotFound(LOADBALANCER.title, root_id)
+        raise NotFound(LOADBALANCER.title, wish.root_id)
     if state.deleted_generation is not None:
-        raise Conflict(f"Invalid state PENDING_DELETE of loadbalancer resource {root_id}")
+        raise Conflict(f"Invalid state PENDING_DELETE of loadbalancer resource {wish.root_id}")
     at = moment()
     for amphora_id in leaving:
         document = {**_amphora(tx, amphora_id), "status": "PENDING_DELETE", "updated_at": at}
         rows.change(tx, AMPHORA, AMPHORA.load(document), at=at)
-    generation = work.ask(tx, root_id, priority=FAILOVER_PRIORITY)
-    job_id = jobs.open(
-        tx,
-        action=action,
-        kind=kind,
-        resource_id=key,
-        root_id=root_id,
-        project_id=state.project_id,
-        generation=generation,
-        user_id=caller.user_id,
-        request_id=caller.request_id,
-    )
-    events.append(tx, action, kind, key, project_id=state.project_id, root_id=root_id)
-    return Accepted(None, job_id)
+    generation = work.ask(tx, wish.root_id, priority=FAILOVER_PRIORITY)
+    return Accepted(None, note(tx, caller, replace(wish, project_id=state.project_id, generation=generation)))
+
+
+def _wish(action: str, kind: Kind, key: str, root_id: str) -> Wish:
+    """Project and generation are known once the root is locked."""
+    return Wish(action, kind.name, key, root_id, "", 0)

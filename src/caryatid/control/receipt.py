@@ -7,6 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from caryatid.model.kind import Kind
+from caryatid.model.policy import Caller
+from caryatid.store import events, jobs
+from caryatid.store.database import Tx
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,34 @@ class Wanted:
     id: str
     body: Mapping[str, Any]
     given: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What has been asked for, as jobs and events tell it."""
+
+    action: str
+    kind: str
+    key: str
+    root_id: str
+    project_id: str
+    generation: int
+
+
+def note(tx: Tx, caller: Caller, wish: Wish) -> str:
+    """There is a job for the wish, and an event; the job's id."""
+    events.append(tx, wish.action, wish.kind, wish.key, project_id=wish.project_id, root_id=wish.root_id)
+    return jobs.open(
+        tx,
+        action=wish.action,
+        kind=wish.kind,
+        resource_id=wish.key,
+        root_id=wish.root_id,
+        project_id=wish.project_id,
+        generation=wish.generation,
+        user_id=caller.user_id,
+        request_id=caller.request_id,
+    )
 
 
 def moment() -> str:

@@ -64,13 +64,13 @@ def _reconciled(door: Door, attempt: Attempt) -> Outcome:
         return reconcile(door, attempt)
     except (LeaseLost, Busy):
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  whatever it was, the work is given back
         log.get().exception("attempt failed", root=attempt.claim.root_id)
         attempt.say(f"internal error: {type(error).__name__}")
         return Again("An internal error; see the worker's log.", attempt.generation)
 
 
-def reconcile(door: Door, attempt: Attempt) -> Outcome:
+def reconcile(door: Door, attempt: Attempt) -> Outcome:  # noqa: PLR0911  one for each way it can end
     """One attempt at the root that `attempt` has claimed."""
     refused: dict[str, str] = {}
     for _ in range(REFUSALS_MAX):

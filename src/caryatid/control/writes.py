@@ -32,13 +32,13 @@ from caryatid.model.pool import Pool
 from caryatid.model.resource import Row
 from caryatid.model.rules import Limits, crowded, delete_faults, size_faults, unsupported
 from caryatid.model.tree import Rows, Tree, link
-from caryatid.store import events, jobs, quotas, rows, work
+from caryatid.store import quotas, rows, work
 from caryatid.store import tree as trees
 from caryatid.store.database import Tx
 
 from . import catalog, references
 from .door import Door
-from .receipt import Accepted, Wanted, moment, rule
+from .receipt import Accepted, Wanted, Wish, moment, note, rule
 
 DEFAULT_PROJECT = "default"
 UNPRIVILEGED_FROM = 1024
@@ -76,7 +76,7 @@ def create(door: Door, caller: Caller, kind: Kind, body: Any, *, parent_id: str 
         generation = work.ask(tx, root_id)
         _insert(tx, kind, [row], root_id, generation)
         _ripple(tx, tree, row, changed_by(tree, row), generation, at)
-        return _accept(tx, caller, "create", kind, row.id, root_id, project_id, generation)
+        return _accept(tx, caller, Wish("create", kind.name, row.id, root_id, project_id, generation))
 
 
 def create_tree(door: Door, caller: Caller, body: Any, children: Sequence[Wanted], *, loadbalancer_id: str) -> Accepted:
@@ -102,7 +102,7 @@ def create_tree(door: Door, caller: Caller, body: Any, children: Sequence[Wanted
         for kind, group in _by_kind(below).items():
             _insert(tx, BY_NAME[kind], group, row.id, generation)
         _write_ports(tx, vips, at)
-        return _accept(tx, caller, "create", LOADBALANCER, row.id, row.id, project_id, generation)
+        return _accept(tx, caller, Wish("create", LOADBALANCER.name, row.id, row.id, project_id, generation))
 
 
 def change(door: Door, caller: Caller, kind: Kind, key: str, body: Any, *, parent_id: str | None = None) -> Accepted:
@@ -122,7 +122,7 @@ def change(door: Door, caller: Caller, kind: Kind, key: str, body: Any, *, paren
         generation = work.ask(tx, place.root_id)
         rows.change(tx, kind, row, generation=generation, at=at)
         _ripple(tx, tree, row, changed_by(tree, row), generation, at)
-        return _accept(tx, caller, "update", kind, key, place.root_id, place.project_id, generation)
+        return _accept(tx, caller, Wish("update", kind.name, key, place.root_id, place.project_id, generation))
 
 
 def delete(
@@ -146,7 +146,9 @@ def delete(
         rows.delete(tx, kind, [key], generation=generation)
         if not isinstance(row, LoadBalancer):
             _ripple(tx, tree, row, changed_without(tree, row), generation, at)
-        return _accept(tx, caller, "delete", kind, key, place.root_id, place.project_id, generation)
+        return _accept(
+            tx, caller, Wish("delete", kind.name, key, place.root_id, place.project_id, generation), shown=False
+        )
 
 
 def replace_members(door: Door, caller: Caller, pool_id: str, members: Any, *, additive: bool) -> Accepted:
@@ -181,7 +183,8 @@ def replace_members(door: Door, caller: Caller, pool_id: str, members: Any, *, a
         if pool is not None:
             rows.touch(tx, POOL, [pool_id], generation, at=at)
             _ripple(tx, tree, pool.pool, (), generation, at)
-        return _accept(tx, caller, "update", POOL, pool_id, place.root_id, place.project_id, generation, shown=False)
+        wish = Wish("update", POOL.name, pool_id, place.root_id, place.project_id, generation)
+        return _accept(tx, caller, wish, shown=False)
 
 
 def _hook(door: Door, kind: Kind, body: Any, given: Mapping[str, Any]) -> tuple[str, str]:
@@ -435,30 +438,7 @@ def _delete_below(tx: Tx, kind: Kind, ids: Sequence[str], generation: int) -> No
             rows.delete(tx, below, found, generation=generation)
 
 
-def _accept(  # noqa: PLR0913  the receipt has this many parts
-    tx: Tx,
-    caller: Caller,
-    action: str,
-    kind: Kind,
-    key: str,
-    root_id: str,
-    project_id: str,
-    generation: int,
-    *,
-    shown: bool = True,
-) -> Accepted:
+def _accept(tx: Tx, caller: Caller, wish: Wish, *, shown: bool = True) -> Accepted:
     """The receipt: job, event, and the document as it now stands."""
-    job_id = jobs.open(
-        tx,
-        action=action,
-        kind=kind.name,
-        resource_id=key,
-        root_id=root_id,
-        project_id=project_id,
-        generation=generation,
-        user_id=caller.user_id,
-        request_id=caller.request_id,
-    )
-    document = rows.get(tx, kind, key) if shown and action != "delete" else None
-    events.append(tx, action, kind.name, key, project_id=project_id, root_id=root_id)
-    return Accepted(document, job_id)
+    document = rows.get(tx, BY_NAME[wish.kind], wish.key) if shown else None
+    return Accepted(document, note(tx, caller, wish))

@@ -17,7 +17,7 @@ class Document(BaseModel, strict=True, extra="forbid", use_attribute_docstrings=
     """A part of a resource's document, or the whole of it."""
 
     @classmethod
-    def implied(cls, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+    def implied(cls, wanted: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ARG003  most imply nothing
         """What a change says without saying it, given the attributes that it names."""
         return {}
 

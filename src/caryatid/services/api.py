@@ -49,7 +49,7 @@ async def _serve(settings: Settings, host: str, port: int) -> None:
     )
     server = _Server(config)
     serving = asyncio.create_task(server.serve())
-    while not server.started and not serving.done():
+    while not server.started and not serving.done():  # noqa: ASYNC110  uvicorn has no event for it
         await asyncio.sleep(0.01)
     if not serving.done():
         process.ready()

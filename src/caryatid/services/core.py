@@ -28,7 +28,8 @@ SETTLE_S = 0.5
 
 
 def run(settings: Settings, services: Sequence[str] = CORE, *, token_for_agent: bool = False) -> None:
-    """These services run until told to stop. `token_for_agent`: an agent of this machine finds a token if it needs one."""
+    """These services run until told to stop. `token_for_agent`: an agent of this machine finds a token, if it needs
+    one."""
     log.configure(settings.log_level, settings.log_format, service=services[0] if len(services) == 1 else "core")
     process.follow_parent()
     asyncio.run(_serve(settings, services, token_for_agent=token_for_agent))

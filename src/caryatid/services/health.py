@@ -62,7 +62,7 @@ class Health(asyncio.DatagramProtocol):
     def _take(self, report: object) -> None:
         try:
             self.observer.take(report)  # type: ignore[arg-type]
-        except Exception:
+        except Exception:  # noqa: BLE001  the next datagram is to be taken all the same
             log.get().exception("report not taken")
 
     def _key(self, host_id: str) -> bytes | None:

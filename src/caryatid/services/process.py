@@ -13,7 +13,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def follow_parent() -> None:
-    """This process gets SIGTERM when the `caryatid up` that started it is no more; no effect without one."""
+    """SIGTERM comes to this process when the `caryatid up` that started it is no more; no effect without one."""
     parent = os.environ.get(PARENT)
     if not parent:
         return

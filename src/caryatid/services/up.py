@@ -47,7 +47,7 @@ def up(state_dir: Path, names: tuple[str, ...], environment: Mapping[str, str], 
     """
     state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     if (other := running(state_dir)) is not None:
-        print(f"Caryatid is up already in {state_dir} (process {other}); `caryatid down` ends it.", file=sys.stderr)
+        _say(f"Caryatid is up already in {state_dir} (process {other}); `caryatid down` ends it.")
         return 1
     told: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -58,10 +58,10 @@ def up(state_dir: Path, names: tuple[str, ...], environment: Mapping[str, str], 
         for name in names:
             children[name] = _start(name, environment, told)
         if not told:
-            print(ready, file=sys.stderr, flush=True)
+            _say(ready)
         _look_after(children, environment, told)
     except StartError as error:
-        print(error, file=sys.stderr)
+        _say(str(error))
         told.insert(0, signal.SIGINT)
         return 1
     finally:
@@ -92,6 +92,11 @@ def running(state_dir: Path) -> int | None:
     except (OSError, ValueError):
         return None
     return pid if pid != os.getpid() and b"up" in words else None
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 def _start(name: str, environment: Mapping[str, str], told: list[int]) -> Child:
@@ -130,7 +135,7 @@ def _look_after(children: dict[str, Child], environment: Mapping[str, str], told
             if not child.again_at:
                 child.failures = 0 if now - child.started > STEADY_S else child.failures + 1
                 child.again_at = now + (min(BACK_OFF_MAX_S, 0.2 * 2**child.failures) if child.failures else 0)
-                print(f"Process `{child.name}` ended with {child.process.returncode}.", file=sys.stderr, flush=True)
+                _say(f"Process `{child.name}` ended with {child.process.returncode}.")
             if now >= child.again_at:
                 _restart(children, child, environment, told)
 
@@ -139,7 +144,7 @@ def _restart(children: dict[str, Child], child: Child, environment: Mapping[str,
     try:
         fresh = _start(child.name, environment, told)
     except StartError as error:
-        print(error, file=sys.stderr)
+        _say(str(error))
         child.failures += 1
         child.again_at = time.monotonic() + min(BACK_OFF_MAX_S, 0.2 * 2**child.failures)
     else:

@@ -103,7 +103,8 @@ def _index_what_settling_looks_for(kind: Kind, table: Table) -> None:
     if not kind.is_root:
         gone, refused = table.c.deleted_generation.is_not(None), table.c.failed_generation.is_not(None)
         Index(f"ix_{kind.name}_gone", root, table.c.deleted_generation, sqlite_where=gone, postgresql_where=gone)
-        Index(f"ix_{kind.name}_refused", root, table.c.failed_generation, sqlite_where=refused, postgresql_where=refused)
+        failed = table.c.failed_generation
+        Index(f"ix_{kind.name}_refused", root, failed, sqlite_where=refused, postgresql_where=refused)
 
 
 def _table(kind: Kind) -> Table:

@@ -139,7 +139,7 @@ def test_no_page_is_larger_than_the_operator_allows(small_api):
     for query in ("", "?limit=100", "?limit=0"):
         answer = small_api.get(LISTED + query)
         assert names(answer) == ["a", "b", "c"]
-        assert names(small_api.get(link(answer, "next"))) == ["d"]
+        assert names(small_api.get(link(answer, "next").removeprefix("https://lb.example/lb"))) == ["d"]
 
 
 def test_fields_limit_what_is_shown_and_unknown_ones_are_no_error(five):

@@ -135,7 +135,7 @@ class AmphoraLoadBalancerDriver:
     """What it can do; what it does not name here is answered 501 before the driver is asked."""
 
     @classmethod
-    def connect(cls, setup: Setup) -> Self:
+    def connect(cls, setup: Setup) -> Self:  # noqa: ARG003  for those that need it
         """The driver of a process. One that needs nothing of `setup` need not write this."""
         return cls()
 

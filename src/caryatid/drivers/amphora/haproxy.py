@@ -90,7 +90,7 @@ class HaproxyDriver(AmphoraLoadBalancerDriver):
         with self._reach(amphora) as agent:
             agent.put_configuration(wanted)
 
-    def delete_load_balancer(self, amphora: Placed, tree: Tree, stamp: Stamp) -> None:
+    def delete_load_balancer(self, amphora: Placed, tree: Tree, stamp: Stamp) -> None:  # noqa: ARG002  all goes
         with self._reach(amphora) as agent:
             agent.delete_amphora(amphora.id, stamp.generation, stamp.fence)
         self._breaker.forget(amphora.id)

@@ -57,6 +57,11 @@ def _index(name: str, table: str, columns: list[str], *, unique: bool = False, w
     op.create_index(name, table, columns, unique=unique, sqlite_where=only, postgresql_where=only)
 
 
+def _index_gone_and_refused(table: str) -> None:
+    for name, column in (("gone", "deleted_generation"), ("refused", "failed_generation")):
+        _index(f"ix_{table}_{name}", table, ["loadbalancer_id", column], where=f"{column} IS NOT NULL")
+
+
 def _loadbalancer() -> None:
     op.create_table(
         "loadbalancer",
@@ -99,20 +104,9 @@ def _listener() -> None:
     )
     _index("ix_listener_age", "listener", ["created_at", "id"])
     _index("ix_listener_default_pool_id", "listener", ["default_pool_id"])
-    _index(
-        "ix_listener_gone",
-        "listener",
-        ["loadbalancer_id", "deleted_generation"],
-        where="deleted_generation IS NOT NULL",
-    )
+    _index_gone_and_refused("listener")
     _index("ix_listener_loadbalancer_id", "listener", ["loadbalancer_id"])
     _index("ix_listener_project", "listener", ["project_id", "created_at", "id"])
-    _index(
-        "ix_listener_refused",
-        "listener",
-        ["loadbalancer_id", "failed_generation"],
-        where="failed_generation IS NOT NULL",
-    )
 
 
 def _pool() -> None:
@@ -129,10 +123,9 @@ def _pool() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_pool"),
     )
     _index("ix_pool_age", "pool", ["created_at", "id"])
-    _index("ix_pool_gone", "pool", ["loadbalancer_id", "deleted_generation"], where="deleted_generation IS NOT NULL")
+    _index_gone_and_refused("pool")
     _index("ix_pool_loadbalancer_id", "pool", ["loadbalancer_id"])
     _index("ix_pool_project", "pool", ["project_id", "created_at", "id"])
-    _index("ix_pool_refused", "pool", ["loadbalancer_id", "failed_generation"], where="failed_generation IS NOT NULL")
 
 
 def _member() -> None:
@@ -152,15 +145,10 @@ def _member() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_member"),
     )
     _index("ix_member_age", "member", ["created_at", "id"])
-    _index(
-        "ix_member_gone", "member", ["loadbalancer_id", "deleted_generation"], where="deleted_generation IS NOT NULL"
-    )
+    _index_gone_and_refused("member")
     _index("ix_member_loadbalancer_id", "member", ["loadbalancer_id"])
     _index("ix_member_pool_id", "member", ["pool_id"])
     _index("ix_member_project", "member", ["project_id", "created_at", "id"])
-    _index(
-        "ix_member_refused", "member", ["loadbalancer_id", "failed_generation"], where="failed_generation IS NOT NULL"
-    )
     _index(
         "uq_member_pool_id_address_protocol_port",
         "member",
@@ -185,21 +173,10 @@ def _healthmonitor() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_healthmonitor"),
     )
     _index("ix_healthmonitor_age", "healthmonitor", ["created_at", "id"])
-    _index(
-        "ix_healthmonitor_gone",
-        "healthmonitor",
-        ["loadbalancer_id", "deleted_generation"],
-        where="deleted_generation IS NOT NULL",
-    )
+    _index_gone_and_refused("healthmonitor")
     _index("ix_healthmonitor_loadbalancer_id", "healthmonitor", ["loadbalancer_id"])
     _index("ix_healthmonitor_pool_id", "healthmonitor", ["pool_id"])
     _index("ix_healthmonitor_project", "healthmonitor", ["project_id", "created_at", "id"])
-    _index(
-        "ix_healthmonitor_refused",
-        "healthmonitor",
-        ["loadbalancer_id", "failed_generation"],
-        where="failed_generation IS NOT NULL",
-    )
     _index("uq_healthmonitor_pool_id", "healthmonitor", ["pool_id"], unique=True, where="deleted_generation IS NULL")
 
 
@@ -220,22 +197,11 @@ def _l7policy() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_l7policy"),
     )
     _index("ix_l7policy_age", "l7policy", ["created_at", "id"])
-    _index(
-        "ix_l7policy_gone",
-        "l7policy",
-        ["loadbalancer_id", "deleted_generation"],
-        where="deleted_generation IS NOT NULL",
-    )
+    _index_gone_and_refused("l7policy")
     _index("ix_l7policy_listener_id", "l7policy", ["listener_id"])
     _index("ix_l7policy_loadbalancer_id", "l7policy", ["loadbalancer_id"])
     _index("ix_l7policy_project", "l7policy", ["project_id", "created_at", "id"])
     _index("ix_l7policy_redirect_pool_id", "l7policy", ["redirect_pool_id"])
-    _index(
-        "ix_l7policy_refused",
-        "l7policy",
-        ["loadbalancer_id", "failed_generation"],
-        where="failed_generation IS NOT NULL",
-    )
 
 
 def _l7rule() -> None:
@@ -253,15 +219,10 @@ def _l7rule() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_l7rule"),
     )
     _index("ix_l7rule_age", "l7rule", ["created_at", "id"])
-    _index(
-        "ix_l7rule_gone", "l7rule", ["loadbalancer_id", "deleted_generation"], where="deleted_generation IS NOT NULL"
-    )
+    _index_gone_and_refused("l7rule")
     _index("ix_l7rule_l7policy_id", "l7rule", ["l7policy_id"])
     _index("ix_l7rule_loadbalancer_id", "l7rule", ["loadbalancer_id"])
     _index("ix_l7rule_project", "l7rule", ["project_id", "created_at", "id"])
-    _index(
-        "ix_l7rule_refused", "l7rule", ["loadbalancer_id", "failed_generation"], where="failed_generation IS NOT NULL"
-    )
 
 
 def _amphora_and_host() -> None:
