@@ -53,6 +53,24 @@ def test_the_example_of_a_driver_is_one(tmp_path):
     assert isinstance(driver, AmphoraLoadBalancerDriver)
 
 
+def test_the_example_of_the_sdk_works(installation):
+    code = re.search(r"^```python\n(.*?)^```", (DOCS / "compatibility.md").read_text(), re.MULTILINE | re.DOTALL).group(
+        1
+    )
+    code = code.replace("http://127.0.0.1:9876", installation)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^web 127\.100\.\d+\.\d+ ACTIVE$", done.stdout, re.MULTILINE)
+
+
+def test_the_examples_of_octavia_s_command_work(installation):
+    for command, _ in steps(DOCS / "compatibility.md"):
+        words = command.replace("http://127.0.0.1:9876", installation).split()
+        program = Path(sys.executable).parent / words[0]
+        done = subprocess.run([program, *words[1:]], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+
+
 def steps(page):
     """(command, lines that it should print) of every console block, in order."""
     found = []
