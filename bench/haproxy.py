@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the HAProxies of an installation say of themselves, asked at their own sockets: the world, not our record of it."""
 
+import contextlib
 import csv
 import json
 import socket
@@ -36,8 +37,9 @@ def stats_socket(installation: Installation, amphora_id: str) -> Path:
 def amphora_of(installation: Installation, loadbalancer_id: str) -> str:
     """Its amphora, as the agent has it on disk; empty if it has none."""
     for record in installation.amphorae.glob("*/record.json"):
-        if json.loads(record.read_bytes())["loadbalancer_id"] == loadbalancer_id:
-            return record.parent.name
+        with contextlib.suppress(OSError):
+            if json.loads(record.read_bytes())["loadbalancer_id"] == loadbalancer_id:
+                return record.parent.name
     return ""
 
 

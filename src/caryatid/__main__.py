@@ -5,14 +5,16 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from caryatid.cli.main import cli
-from caryatid.config import CONFIG_VARIABLE, Settings
 from caryatid.errors import CaryatidError
 from caryatid.services import CORE, SERVICES
+
+if TYPE_CHECKING:
+    from caryatid.config import Settings
 
 NOOP = {"amphora_driver": "noop", "compute_driver": "noop", "network_driver": "noop"}
 UP = ("core", "agent", "api")
@@ -37,8 +39,10 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def settings(config: str | None = None, **given: Any) -> Settings:
+def settings(config: str | None = None, **given: Any) -> "Settings":
     """The settings: options first, then the environment, then the file. A fault in them is a usage error."""
+    from caryatid.config import CONFIG_VARIABLE, Settings  # late: the command line shall start fast
+
     if config:
         os.environ[CONFIG_VARIABLE] = config
     try:
@@ -79,7 +83,7 @@ def down_command(**given: Any) -> None:
     click.echo("Stopped." if up.down(settings(**given).state_dir) else "Nothing was running.")
 
 
-def prepare(known: Settings) -> None:
+def prepare(known: "Settings") -> None:
     """The state directory is there, and the database is as this version needs it; a copy was made if it was older.
 
     In a process of its own, so that the parent of all stays small.
@@ -98,14 +102,17 @@ def add_service(name: str, does: str) -> None:
 
     @cli.command(name, help=does)
     @click.option("--listen", help="Address and port (api, conductor, health, agent).")
+    @click.option(
+        "--token-file", type=click.Path(path_type=Path, allow_dash=True), help="Enrolment token of a new host (agent)."
+    )
     @options
-    def command(listen: str | None, **given: Any) -> None:
+    def command(listen: str | None, token_file: Path | None, **given: Any) -> None:
         if listen is not None:
             given["listen" if name == "api" else f"{name}_listen"] = listen
-        guarded(lambda: serve(name, settings(**given)))
+        guarded(lambda: serve(name, settings(**given), token_file))
 
 
-def serve(name: str, known: Settings) -> None:
+def serve(name: str, known: "Settings", token_file: Path | None = None) -> None:
     if name == "api":
         from caryatid.services import api
 
@@ -113,7 +120,7 @@ def serve(name: str, known: Settings) -> None:
     elif name == "agent":
         from caryatid.services import agent
 
-        agent.run(known)
+        agent.run(known, token_file)
     else:
         from caryatid.services import core
 

@@ -247,3 +247,10 @@ def test_networks_follow_the_same_conventions(api):
     assert api.delete(f"/v1/networks/{made['id']}").status_code == 409
     for path in (f"ports/{port['id']}", f"subnets/{subnet['id']}", f"networks/{made['id']}"):
         assert api.delete(f"/v1/{path}").status_code == 204
+
+
+def test_network_clients_look_up_what_they_name_at_v2_and_change_nothing_there(api):
+    for plural in ("networks", "subnets"):
+        (found,) = api.get(f"/v2/{plural}?name=default").json()[plural]
+        assert api.get(f"/v2.0/{plural}/{found['id']}").json()[plural[:-1]] == found
+        assert api.post(f"/v2/{plural}", json={plural[:-1]: {}}).status_code == 405

@@ -12,7 +12,8 @@ from caryatid.model.kind import Kind
 
 Handler = Callable[[Call], Awaitable[Response]]
 PREFIXES = ("v2", "v2.0")
-GROUPS = ("lbaas", "octavia")
+GROUPS = ("lbaas", "octavia", "networks", "subnets", "ports")
+"""What stands below the version; whatever else does stands below the first of these."""
 MOUNT = "load-balancer"
 SUFFIX = ".json"
 

@@ -23,7 +23,7 @@ from caryatid.model.kind import Kind
 from caryatid.model.network import Port, Subnet
 from caryatid.model.policy import Caller, require
 from caryatid.model.resource import Row
-from caryatid.store import events, rows
+from caryatid.store import events, hosts, rows
 from caryatid.store.database import Tx
 
 from . import references
@@ -101,6 +101,8 @@ def delete(door: Door, caller: Caller, kind: Kind, key: str) -> Accepted:
         if kind is PORT and document["device_id"]:
             raise Conflict(f"Port {key} is in use by device {document['device_id']}.")
         rows.delete(tx, kind, [document["id"]])
+        if kind is HOST:
+            hosts.remove_credential(tx, document["id"])
         events.append(tx, "delete", kind.name, key, project_id=document.get("project_id"), root_id=None)
         return Accepted(None, None)
 

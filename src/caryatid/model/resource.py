@@ -13,7 +13,7 @@ from .status import OperatingStatus, ProvisioningStatus
 from .types import Bool, Id, Name, ProjectId, Tags, Time
 
 
-class Document(BaseModel, strict=True, extra="forbid", use_attribute_docstrings=True):
+class Document(BaseModel, strict=True, extra="forbid", use_attribute_docstrings=True, defer_build=True):
     """A part of a resource's document, or the whole of it."""
 
     @classmethod

@@ -4,12 +4,14 @@
 import asyncio
 import contextlib
 import ctypes
+import gc
 import os
 import signal
 
 READY_FD = "CARYATID_READY_FD"
 PARENT = "CARYATID_PARENT"
 PR_SET_PDEATHSIG = 1
+GC_THRESHOLDS = (100_000, 20, 20)
 
 
 def follow_parent() -> None:
@@ -23,7 +25,14 @@ def follow_parent() -> None:
 
 
 def ready() -> None:
-    """Whoever started this process is told that it does its work now."""
+    """Whoever started this process is told that it does its work now.
+
+    What has been made until now stays; the garbage collector need not look at it again and again, nor look as often
+    while long lists are being read.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     descriptor = os.environ.pop(READY_FD, "")
     if descriptor:
         with contextlib.suppress(OSError):

@@ -24,7 +24,6 @@ BUSY_TIMEOUT_S: Final = 5
 STATEMENT_TIMEOUT_MS: Final = 60_000
 STATEMENTS_CACHED: Final = 1024
 SPARE_CONNECTIONS: Final = 16
-BEGIN: Final = "caryatid_begin"
 BUSY_STATES: Final = frozenset({"55P03", "57014", "40P01", "40001", "53300", "57P01", "57P02", "57P03", "25P03"})
 """SQLSTATEs after which the same transaction may succeed: locks, deadlock, too many connections, restarts."""
 
@@ -53,9 +52,8 @@ class Database:
         self.url = normal(url)
         self.dialect = self.url.get_backend_name()
         self._engine = _engine(self.url, pool_size)
-        immediate = {BEGIN: "BEGIN IMMEDIATE"}
         snapshot = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-        self._writer = self._engine.execution_options(**(immediate if self.dialect == SQLITE else {}))
+        self._writer = self._engine
         self._reader = self._engine.execution_options(**(snapshot if self.dialect == POSTGRESQL else {}))
         self.doorbell: socket.socket | None = None
         """Where wake-ups are sent from, between processes that share a SQLite file."""
@@ -71,6 +69,7 @@ class Database:
     def transaction(self) -> Iterator[Tx]:
         """Everything or nothing; on SQLite one at a time, on PostgreSQL READ COMMITTED with locks on rows."""
         with _busy(), self._writer.connect() as connection, connection.begin():
+            self._begin(connection, "BEGIN IMMEDIATE")
             tx = Tx(connection, self)
             yield tx
         for act in tx.acts:
@@ -79,8 +78,16 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Tx]:
         """A consistent snapshot."""
-        with _busy(), self._reader.connect() as connection:
+        with _busy(), self._reader.connect() as connection, connection.begin():
+            self._begin(connection, "BEGIN")
             yield Tx(connection, self)
+
+    def _begin(self, connection: Connection, how: str) -> None:
+        """sqlite3 would begin only at the first change, and then find its snapshot outdated. Said to the driver itself:
+        an event of the engine's would make every statement slower."""
+        if self.dialect == SQLITE:
+            driver: Any = connection.connection.driver_connection
+            driver.execute(how)
 
     def close(self) -> None:
         """No connection is left open; the database can no longer be used."""
@@ -122,19 +129,12 @@ def _engine(url: URL, pool_size: int) -> Engine:
     }
     engine = create_engine(url, connect_args=arguments, **shared)
     event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "temp_store=MEMORY", "cache_size=-16384"):
         connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    """sqlite3 would begin only at the first change, and then find its snapshot outdated."""
-    driver: Any = connection.connection.driver_connection
-    driver.execute(connection.get_execution_options().get(BEGIN, "BEGIN"))
 
 
 def _dumps(value: Any) -> str:

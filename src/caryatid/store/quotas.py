@@ -4,7 +4,7 @@
 import hashlib
 from collections.abc import Mapping
 
-from sqlalchemy import BigInteger, func, literal, select
+from sqlalchemy import BigInteger, bindparam, func, literal, select
 
 from caryatid.errors import Forbidden
 from caryatid.model import BY_NAME, QUOTA
@@ -13,6 +13,10 @@ from caryatid.model.quota import UNLIMITED
 from .database import POSTGRESQL, Tx
 from .rows import count
 from .tables import TABLES
+
+
+_QUOTA = TABLES[QUOTA.name].c
+_LIMITS = select(_QUOTA.spec).where(_QUOTA.project_id == bindparam("project"))
 
 
 def take(tx: Tx, project_id: str, wanted: Mapping[str, int], defaults: Mapping[str, int]) -> None:
@@ -34,8 +38,7 @@ def take(tx: Tx, project_id: str, wanted: Mapping[str, int], defaults: Mapping[s
 
 def limits(tx: Tx, project_id: str, defaults: Mapping[str, int]) -> dict[str, int]:
     """How many of each kind the project may have: its own limits, else the operator's; -1 is any number."""
-    quota = TABLES[QUOTA.name]
-    spec = tx.connection.execute(select(quota.c.spec).where(quota.c.project_id == project_id)).scalar() or {}
+    spec = tx.connection.execute(_LIMITS, {"project": project_id}).scalar() or {}
     own = {name: limit for name, limit in spec.items() if limit is not None and name in BY_NAME}
     return {**defaults, **own}
 

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kill -9 of anything at random moments, under traffic and changes: `python -m bench.soak --kills 200`.
+
+Kills the API, core, agent, and masters and workers of HAProxy. Every so often it lets everything settle and compares the
+API, the HAProxies, traffic and statuses with what was accepted.
+"""
+
+import argparse
+import contextlib
+import os
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from bench import figures, haproxy, truth
+from bench.backends import Backends, Server
+from bench.installation import Installation, installation
+from bench.traffic import Traffic
+from bench.waiting import TooLate, pause
+from bench.wishes import Root, Wishes, held, prepare
+
+ROOTS = 3
+SERVERS = 24
+"""More than a pool may have members, so that each has an address of its own."""
+TARGETS = ("api", "core", "agent", "master", "worker")
+KILLS_A_ROUND = 50
+GAP_S = 0.35
+FLICKER_CHANCE = 0.2
+WATCH_S = 0.05
+
+
+@dataclass
+class Result:
+    """What a soak has found. `findings` is empty if all is well."""
+
+    seed: int
+    kills: Counter[str] = field(default_factory=Counter)
+    findings: list[str] = field(default_factory=list)
+    settled_s: list[float] = field(default_factory=list)
+    true_s: list[float] = field(default_factory=list)
+    took_s: float = 0
+    changes: Counter[str] = field(default_factory=Counter)
+    answered: int = 0
+    failed: int = 0
+    unexplained: int = 0
+    outages_s: list[float] = field(default_factory=list)
+
+    def text(self) -> str:
+        lines = [
+            f"# Soak, {figures.today()}",
+            "",
+            figures.machine(),
+            "",
+            f"- seed {self.seed}; {self.took_s:.0f} s; {sum(self.kills.values())} kills: {_counts(self.kills)}",
+            f"- changes: {_counts(self.changes)}",
+            f"- requests: {self.answered} answered, {self.failed} failed, of which {self.unexplained} not explained by a kill",
+        ]
+        if self.outages_s:
+            lines.append(
+                f"- a killed HAProxy was away {figures.median(self.outages_s):.2f} s (median), "
+                f"{max(self.outages_s):.2f} s (longest, its agent or core being killed too)"
+            )
+        if self.true_s:
+            lines.append(
+                f"- settled {len(self.settled_s)} times, at most {max(self.settled_s):.1f} s after the last kill; "
+                f"statuses true at most {max(self.true_s):.1f} s later"
+            )
+        verdict = self.findings or ["no accepted change lost, nothing stuck, no false status"]
+        return "\n".join([*lines, "", "## Findings", "", *(f"- {finding}" for finding in verdict), ""])
+
+
+def _counts(counter: Counter[str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counter.items()))
+
+
+def soak(kills: int, seed: int, *, seconds: float = float("inf"), say: object = None) -> Result:
+    """So many kills, or for so long; then what was found."""
+    result, began = Result(seed), time.monotonic()
+    with contextlib.ExitStack() as stack:
+        backends = stack.enter_context(Backends())
+        steady = [backends.make(f"steady-{number}") for number in range(SERVERS)]
+        flickering = [backends.make(f"flicker-{number}") for number in range(2)]
+        made = stack.enter_context(installation())
+        roots = prepare(made, ROOTS, steady, flickering)
+        killer = Killer(made, roots, flickering, result)
+        stack.enter_context(killer.under_load(steady))
+        try:
+            while sum(result.kills.values()) < kills and time.monotonic() - began < seconds and not result.findings:
+                killer.round(min(KILLS_A_ROUND, kills - sum(result.kills.values())), began + seconds)
+                killer.judge([*steady, *flickering])
+                if say:
+                    print(f"  {_counts(result.kills)}; settled in {result.settled_s[-1]:.1f} s", flush=True)
+        except TooLate as late:
+            result.findings.append(str(late))
+        if result.findings:
+            result.findings.append(f"log: {made.log(3000)}")
+    result.took_s = time.monotonic() - began
+    return result
+
+
+class Killer:
+    """Kills, watches what comes back, and has it judged."""
+
+    def __init__(self, made: Installation, roots: list[Root], flickering: list[Server], result: Result) -> None:
+        self._made = made
+        self._roots = roots
+        self._flickering = flickering
+        self._result = result
+        self._random = random.Random(result.seed)
+        self._traffic = Traffic({root.id: root.address for root in roots})
+        self._sockets = {root.id: haproxy.amphora_of(made, root.id) for root in roots}
+
+    @contextlib.contextmanager
+    def under_load(self, servers: list[Server]) -> Iterator[None]:
+        self._wishes = Wishes(self._made, self._roots, servers, self._result.seed + 1)
+        self._traffic.start()
+        self._wishes.start()
+        try:
+            yield
+        finally:
+            self._wishes.stop()
+            self._traffic.stop()
+            self._count()
+
+    def round(self, kills: int, deadline: float) -> None:
+        done = 0
+        while done < kills and time.monotonic() < deadline:
+            self._watch(self._random.expovariate(1 / GAP_S))
+            if self._random.random() < FLICKER_CHANCE:
+                self._flicker()
+            done += self._kill(self._random.choice(TARGETS))
+
+    def judge(self, servers: list[Server]) -> None:
+        """Nothing is asked for meanwhile; traffic goes on."""
+        with held(self._wishes):
+            self._result.settled_s.append(truth.settle(self._made))
+            self._watch(0)
+            self._result.true_s.append(truth.statuses_true(self._made, self._roots, servers))
+            self._result.findings += truth.lost(self._made, self._wishes, servers)
+        self._count()
+
+    def _kill(self, target: str) -> int:
+        """1 if there was something to kill."""
+        if target in {"api", "core", "agent"}:
+            pid = self._made.services().get(target)
+        else:
+            root = self._random.choice(self._roots)
+            found = self._made.haproxies().get(haproxy.amphora_of(self._made, root.id))
+            pid = found and (found.master if target == "master" else found.workers[-1])
+            if pid:
+                self._traffic.killed(root.id)
+        if not pid:
+            return 0
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            self._result.kills[target] += 1
+            return 1
+        return 0
+
+    def _flicker(self) -> None:
+        server = self._random.choice(self._flickering)
+        server.close() if server.alive else server.open()
+
+    def _watch(self, seconds: float) -> None:
+        """Note what lives again."""
+        deadline = time.monotonic() + seconds
+        while True:
+            running = self._made.haproxies()
+            for root in self._roots:
+                amphora_id = haproxy.amphora_of(self._made, root.id)
+                if amphora_id in running and haproxy.worker(haproxy.stats_socket(self._made, amphora_id)):
+                    self._traffic.lives(root.id)
+            if time.monotonic() >= deadline:
+                return
+            pause(min(WATCH_S, max(0.0, deadline - time.monotonic())))
+
+    def _count(self) -> None:
+        result, traffic = self._result, self._traffic
+        result.changes = self._wishes.outcomes
+        result.answered, result.failed = traffic.good, len(traffic.failures)
+        unexplained = traffic.unexplained()
+        result.unexplained = len(unexplained)
+        result.outages_s = traffic.outage_s()
+        wrong = [f"a request failed unexplained: {failure}" for failure in unexplained[:5]]
+        known = set(result.findings)
+        result.findings += [finding for finding in (*self._wishes.findings[:10], *wrong) if finding not in known]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="end after so long, whatever the kills")
+    parser.add_argument("--seed", type=int, default=None)
+    arguments = parser.parse_args()
+    seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(1 << 32)
+    print(f"seed {seed}", flush=True)
+    result = soak(arguments.kills, seed, seconds=arguments.seconds, say=print)
+    print(result.text())
+    print(f"Written to {figures.write(f'soak-{figures.today()}', result.text())}")
+    sys.exit(1 if result.findings else 0)
+
+
+if __name__ == "__main__":
+    main()
