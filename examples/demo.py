@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A load balancer with real traffic, on this machine: `make demo`.
 
-Starts Caryatid with its defaults in a directory of its own, two small web servers as members, and a load balancer in front
-of them; sends requests, ends one member, and shows that the other serves. `--once` ends by itself.
+Starts Caryatid with its defaults in a directory of its own, two small web servers as members, and a load balancer in
+front of them; sends requests, ends one member, and shows that the other serves. `--once` ends by itself.
 """
 
 import argparse
@@ -165,7 +165,7 @@ def count(address: str, number: int) -> str:
 def first_answer(address: str) -> None:
     def served() -> bool:
         with contextlib.suppress(httpx2.HTTPError):
-            return httpx2.get(address, timeout=1).status_code == 200  # noqa: PLR2004  it says OK
+            return httpx2.get(address, timeout=1).status_code == 200
         return False
 
     wait_for(served, "the first request is answered", 30, 0.005)
@@ -202,7 +202,7 @@ def operating(api: httpx2.Client, loadbalancer: dict[str, Any]) -> str:
 
 def answers(url: str) -> bool:
     with contextlib.suppress(httpx2.HTTPError):
-        return httpx2.get(url, timeout=1).status_code == 200  # noqa: PLR2004  it says OK
+        return httpx2.get(url, timeout=1).status_code == 200
     return False
 
 

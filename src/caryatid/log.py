@@ -13,7 +13,11 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNI
 def configure(level: str = "info", style: str = "auto", **context: Any) -> None:
     """From now on this process logs to standard error; `context` is on every line (`service="api"`)."""
     person = style == "text" or (style == "auto" and sys.stderr.isatty())
-    renderer: Any = structlog.dev.ConsoleRenderer() if person else structlog.processors.JSONRenderer()
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if person
+        else structlog.processors.JSONRenderer()
+    )
     structlog.configure(
         processors=[
             lambda _logger, _name, event: {**context, **event},

@@ -103,7 +103,7 @@ def test_a_disabled_load_balancer_is_offline_whatever_is_seen(door, caller, chai
 
 
 def test_somebody_elses_driver_tells_health_and_statistics_in_the_seeds_words(door, chain):
-    root, listener, pool, member, _ = chain
+    root, listener, _pool, member, _ = chain
     observer = Observer(door.database)
     node = {member["id"]: "ERROR"}
     told = {

@@ -75,7 +75,7 @@ def faults(act, status=400):
 
 
 def test_a_change_is_accepted_while_another_is_pending(door, caller, chain, drain):
-    root, listener, pool, member = chain
+    _root, _listener, _pool, member = chain
     for weight in (2, 3, 4):
         writes.change(door, caller, MEMBER, member["id"], {"weight": weight})
     drain()
@@ -118,7 +118,7 @@ def test_what_is_being_deleted_refuses_a_second_delete_and_changes(door, caller,
 
 
 def test_what_is_being_deleted_can_be_made_again_at_once(door, caller, chain, make, drain):
-    root, _, pool, member = chain
+    _root, _, pool, member = chain
     writes.delete(door, caller, MEMBER, member["id"])
     again = make.member(pool)
     drain()
@@ -139,7 +139,7 @@ def test_a_load_balancer_with_children_is_deleted_only_with_them(door, caller, c
 
 
 def test_deleting_a_pool_clears_it_from_its_listener_and_takes_its_members(door, caller, chain, drain):
-    root, listener, pool, member = chain
+    _root, listener, pool, member = chain
     writes.delete(door, caller, POOL, pool["id"])
     assert show(door, LISTENER, listener)["default_pool_id"] is None
     drain()
@@ -147,7 +147,7 @@ def test_deleting_a_pool_clears_it_from_its_listener_and_takes_its_members(door,
 
 
 def test_a_pool_that_a_policy_sends_to_is_not_deleted(door, caller, chain, make):
-    root, listener, pool, _ = chain
+    _root, listener, pool, _ = chain
     make.policy(listener, action="REDIRECT_TO_POOL", redirect_pool_id=pool["id"])
     assert "is in use by L7 policy" in faults(lambda: writes.delete(door, caller, POOL, pool["id"]), 409)[0]
 

@@ -183,7 +183,7 @@ def _duplicate(kind: Kind, row: Row) -> str:
     if isinstance(row, Port):
         return f"Address {row.ip_address} is already in use on subnet {row.subnet_id}."
     article = "An" if kind.title[0] in "AEIOU" else "A"
-    return f"{article} {kind.title.lower()} of {getattr(row, kind.key)} already exists."
+    return f"{article} {kind.title.lower()} of {getattr(row, 'name', row.id)} already exists."
 
 
 def _accept(tx: Tx, action: str, kind: Kind, key: str) -> Accepted:

@@ -44,7 +44,7 @@ class Door:
         """Raises Refused when no provider is called so."""
         provider = self.providers.get(name)
         if provider is None:
-            raise Refused([Fault(f"Validation failure: Provider '{name}' is not enabled.", "provider")])
+            raise Refused([Fault(f"Provider '{name}' is not enabled.", "provider")])
         return provider
 
 

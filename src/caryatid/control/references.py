@@ -163,7 +163,7 @@ def _ranges(subnet: Subnet) -> list[tuple[int, int]]:
 
 def _known(tx: Tx, row: LoadBalancer) -> bool:
     wanted = ((PORT, row.vip_port_id), (SUBNET, row.vip_subnet_id), (NETWORK, row.vip_network_id))
-    return all(rows.get(tx, kind, key) is not None for kind, key in wanted if key)
+    return all(rows.place(tx, kind, key) is not None for kind, key in wanted if key)
 
 
 def _imagined(row: LoadBalancer) -> LoadBalancer:

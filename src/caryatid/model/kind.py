@@ -250,7 +250,8 @@ class Kind:
         if name in self.attributes:
             generated = self.attributes[name].access.when == "generated" or self.attributes[name].back
             why = " It is set by the service." if generated else " It cannot be changed."
-        return Fault(f"Unknown attribute for argument {self.name}: {name}.{why}", name)
+        argument = f"{self.title.lower().replace(' ', '_')}.{self.wrapper}"
+        return Fault(f"Unknown attribute for argument {argument}: {name}.{why}", name)
 
     def _whole(self, document: dict[str, Any], faults: list[Fault]) -> Row:
         try:

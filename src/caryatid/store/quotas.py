@@ -14,7 +14,6 @@ from .database import POSTGRESQL, Tx
 from .rows import count
 from .tables import TABLES
 
-
 _QUOTA = TABLES[QUOTA.name].c
 _LIMITS = select(_QUOTA.spec).where(_QUOTA.project_id == bindparam("project"))
 
