@@ -63,7 +63,9 @@ class Probe:
             self._made.delete(f"loadbalancers/{key}")
         settle(self._made)
 
-    def _figures(self, name: str, count: int, limit_ms: float | None, one: Any, made: list[str] | None = None) -> Iterator[Figure]:
+    def _figures(
+        self, name: str, count: int, limit_ms: float | None, one: Any, made: list[str] | None = None
+    ) -> Iterator[Figure]:
         times = []
         with httpx2.Client(base_url=self._made.url, timeout=60) as client:
             for _ in range(20):
@@ -75,7 +77,9 @@ class Probe:
                 self._ask(client, one(), made)
                 times.append((time.perf_counter() - began) * 1000)
             used_ms = (cpu_s(pid) - before) * 1000 / count
-        yield Figure(f"{name}: CPU", used_ms, "ms", limit_ms, note=f"p50 {median(times):.2f} ms to the answer, n={count}")
+        yield Figure(
+            f"{name}: CPU", used_ms, "ms", limit_ms, note=f"p50 {median(times):.2f} ms to the answer, n={count}"
+        )
 
     def _ask(self, client: httpx2.Client, what: tuple[str, str, Any], made: list[str] | None) -> None:
         verb, path, body = what
@@ -113,7 +117,12 @@ def _full(subnet_id: str, number: int) -> dict[str, Any]:
             "name": f"listener-{port}",
             "protocol": "HTTP",
             "protocol_port": port,
-            "default_pool": {"name": f"pool-{port}", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "members": members},
+            "default_pool": {
+                "name": f"pool-{port}",
+                "protocol": "HTTP",
+                "lb_algorithm": "ROUND_ROBIN",
+                "members": members,
+            },
         }
         for port in (80, 81)
     ]

@@ -99,7 +99,9 @@ class Backends:
         self._loop.close()
 
 
-def ask(address: str, port: int = 8080, path: str = "/", host: str = "bench", headers: str = "", timeout_s: float = 2) -> tuple[int, str, str]:
+def ask(
+    address: str, port: int = 8080, path: str = "/", host: str = "bench", headers: str = "", timeout_s: float = 2
+) -> tuple[int, str, str]:
     """One request on a connection of its own: status (0: no answer), headers, body."""
     received = b""
     with contextlib.suppress(OSError), socket.create_connection((address, port), timeout_s) as sock:

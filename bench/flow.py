@@ -150,5 +150,3 @@ def _remove(made: Installation, ids: list[str]) -> None:
         made.delete(f"loadbalancers/{key}?cascade=true")
     for key in ids:
         made.gone(f"loadbalancers/{key}")
-
-

@@ -167,9 +167,10 @@ class Installation:
         found = [pid for pid, words in processes() if any(str(self.directory) in word for word in words)]
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
-                if entry.name.isdigit() and f"CARYATID_STATE_DIR={self.directory}\0".encode() in (
-                    entry / "environ"
-                ).read_bytes():
+                if (
+                    entry.name.isdigit()
+                    and f"CARYATID_STATE_DIR={self.directory}\0".encode() in (entry / "environ").read_bytes()
+                ):
                     found.append(int(entry.name))
         return [pid for pid in sorted(set(found)) if pid != os.getpid() and alive(pid)]
 
@@ -227,10 +228,19 @@ class Installation:
 def whole(subnet_id: str, ports: Sequence[int], **more: Any) -> dict[str, Any]:
     """Body of a create in one call. `listener`, `pool`, `monitor`: what is added to these; the rest to the whole."""
     listener, pool, monitor = more.pop("listener", {}), more.pop("pool", {}), more.pop("monitor", None)
-    members = [{"name": f"m{number}", "address": "127.0.0.1", "protocol_port": port} for number, port in enumerate(ports)]
+    members = [
+        {"name": f"m{number}", "address": "127.0.0.1", "protocol_port": port} for number, port in enumerate(ports)
+    ]
     default = {"name": "app", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "members": members, **pool}
     if monitor:
-        default["healthmonitor"] = {"type": "HTTP", "delay": 1, "timeout": 1, "max_retries": 1, "max_retries_down": 1, **monitor}
+        default["healthmonitor"] = {
+            "type": "HTTP",
+            "delay": 1,
+            "timeout": 1,
+            "max_retries": 1,
+            "max_retries_down": 1,
+            **monitor,
+        }
     web = {"name": "web", "protocol": "HTTP", "protocol_port": 8080, "default_pool": default, **listener}
     return {"name": "bench", "vip_subnet_id": subnet_id, "listeners": [web], **more}
 
@@ -240,4 +250,3 @@ def installation(*, noop: bool = False, **environment: str) -> Iterator[Installa
     """An installation that is up, and is gone afterwards."""
     with Installation(noop=noop, environment=environment) as made:
         yield made
-

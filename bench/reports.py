@@ -81,7 +81,9 @@ def _measure(pid: int, counted: Path, port: int, load: Load) -> Iterator[Figure]
     used_s = cpu_s(pid) - before
     taken = _taken(counted) / sent
     note = f"offered {load.reports / took_s:,.0f}/s from {load.hosts} hosts in {sent / took_s:,.0f} datagrams/s"
-    yield Figure("amphora reports one process takes", load.reports * taken / took_s, "/s", 5000, at_least=True, note=note)
+    yield Figure(
+        "amphora reports one process takes", load.reports * taken / took_s, "/s", 5000, at_least=True, note=note
+    )
     yield Figure("… taken of those sent", taken * 100, "%", 100, at_least=True)
     note = f"at one core: {load.reports * taken / used_s:,.0f}/s"
     yield Figure("… CPU per report", used_s * 1e6 / (load.reports * taken), "µs", note=note)

@@ -9,12 +9,14 @@ import argparse
 import contextlib
 import os
 import random
+import shutil
 import signal
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from bench import figures, haproxy, truth
 from bench.backends import Backends, Server
@@ -26,7 +28,8 @@ from bench.wishes import Root, Wishes, held, prepare
 ROOTS = 3
 SERVERS = 24
 """More than a pool may have members, so that each has an address of its own."""
-TARGETS = ("api", "core", "agent", "master", "worker")
+TARGETS = {"api": 1, "core": 1, "agent": 1, "master": 3, "worker": 3}
+"""What is killed, and how often beside the others: our own processes take seconds of CPU to start."""
 KILLS_A_ROUND = 50
 GAP_S = 0.35
 FLICKER_CHANCE = 0.2
@@ -77,8 +80,8 @@ def _counts(counter: Counter[str]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counter.items()))
 
 
-def soak(kills: int, seed: int, *, seconds: float = float("inf"), say: object = None) -> Result:
-    """So many kills, or for so long; then what was found."""
+def soak(kills: int, seed: int, *, seconds: float = float("inf"), log: Path | None = None) -> Result:
+    """So many kills, or for so long; then what was found. `log`: where the processes' log goes if there are findings."""
     result, began = Result(seed), time.monotonic()
     with contextlib.ExitStack() as stack:
         backends = stack.enter_context(Backends())
@@ -92,12 +95,11 @@ def soak(kills: int, seed: int, *, seconds: float = float("inf"), say: object = 
             while sum(result.kills.values()) < kills and time.monotonic() - began < seconds and not result.findings:
                 killer.round(min(KILLS_A_ROUND, kills - sum(result.kills.values())), began + seconds)
                 killer.judge([*steady, *flickering])
-                if say:
-                    print(f"  {_counts(result.kills)}; settled in {result.settled_s[-1]:.1f} s", flush=True)
+                print(f"  {_counts(result.kills)}; settled in {result.settled_s[-1]:.1f} s", flush=True)
         except TooLate as late:
             result.findings.append(str(late))
-        if result.findings:
-            result.findings.append(f"log: {made.log(3000)}")
+        if result.findings and log:
+            shutil.copy(made.log_path, log)
     result.took_s = time.monotonic() - began
     return result
 
@@ -132,7 +134,7 @@ class Killer:
             self._watch(self._random.expovariate(1 / GAP_S))
             if self._random.random() < FLICKER_CHANCE:
                 self._flicker()
-            done += self._kill(self._random.choice(TARGETS))
+            done += self._kill(*self._random.choices([*TARGETS], [*TARGETS.values()]))
 
     def judge(self, servers: list[Server]) -> None:
         """Nothing is asked for meanwhile; traffic goes on."""
@@ -195,10 +197,13 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="end after so long, whatever the kills")
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument(
+        "--log", type=Path, default=None, help="where the processes' log is copied to if there are findings"
+    )
     arguments = parser.parse_args()
     seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}", flush=True)
-    result = soak(arguments.kills, seed, seconds=arguments.seconds, say=print)
+    result = soak(arguments.kills, seed, seconds=arguments.seconds, log=arguments.log)
     print(result.text())
     print(f"Written to {figures.write(f'soak-{figures.today()}', result.text())}")
     sys.exit(1 if result.findings else 0)

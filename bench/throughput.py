@@ -104,7 +104,10 @@ def _haproxy(directory: Path, name: str, text: str) -> Iterator[int]:
     configuration = directory / f"{name}.cfg"
     configuration.write_text(text)
     process = subprocess.Popen(
-        ["haproxy", "-W", "-f", configuration], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        ["haproxy", "-W", "-f", configuration],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
         yield until(lambda: children(process.pid), f"{name} runs")[0]

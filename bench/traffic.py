@@ -43,7 +43,8 @@ class Traffic:
         """Load balancer → when its HAProxy was killed, and when it was seen to live again."""
         self._stop = threading.Event()
         self._threads = [
-            threading.Thread(target=self._run, args=(path,), name="traffic", daemon=True) for path in self.paths.values()
+            threading.Thread(target=self._run, args=(path,), name="traffic", daemon=True)
+            for path in self.paths.values()
         ]
 
     def start(self) -> None:
@@ -57,21 +58,21 @@ class Traffic:
 
     def killed(self, root_id: str) -> None:
         """Its HAProxy is about to be killed."""
-        self.outages[root_id].append((time.monotonic(), None))
+        self.outages[root_id].append((time.time(), None))
 
     def lives(self, root_id: str) -> None:
         """Its HAProxy is there."""
-        now = time.monotonic()
+        now = time.time()
         self.outages[root_id] = [(began, ended or now) for began, ended in self.outages[root_id]]
 
     def _run(self, path: Path) -> None:
         while not self._stop.wait(PAUSE_S):
-            began = time.monotonic()
+            began = time.time()
             status = ask(path.address, timeout_s=ANSWER_S)[0]
             if status == 200:
                 path.good += 1
             else:
-                path.failures.append(Failure(path.root_id, began, time.monotonic(), status))
+                path.failures.append(Failure(path.root_id, began, time.time(), status))
 
     @property
     def good(self) -> int:

@@ -115,7 +115,10 @@ def _in_haproxy(made: Installation, root: Root) -> list[str]:
         for state in haproxy.server_states(path)
         if state.pool.startswith(root.steady_pool)
     }
-    found = [f"HAProxy of {root.id}: server {key} is {seen.get(key)}, wanted is {wanted.get(key)}" for key in _differing(wanted, seen)]
+    found = [
+        f"HAProxy of {root.id}: server {key} is {seen.get(key)}, wanted is {wanted.get(key)}"
+        for key in _differing(wanted, seen)
+    ]
     listening = haproxy.frontends(path)
     if listening != enabled:
         found.append(f"HAProxy of {root.id} listens for {listening}, wanted is {enabled}")

@@ -150,7 +150,11 @@ class Wishes:
     # -- listeners
 
     def _add_listener(self, root: Root) -> None:
-        taken = {thing.wanted["protocol_port"] for thing in (*root.listeners.values(), *root.unsure) if thing.kind == "listener"}
+        taken = {
+            thing.wanted["protocol_port"]
+            for thing in (*root.listeners.values(), *root.unsure)
+            if thing.kind == "listener"
+        }
         if len(taken) >= LISTENERS_MAX:
             return
         port = self._random.choice([port for port in range(8082, 8100) if port not in taken])
@@ -194,7 +198,9 @@ class Wishes:
             },
         }
         thing = Thing("loadbalancer", "loadbalancers", "", wanted, unsure_name=name)
-        status, answer = self._send("create loadbalancer", "POST", thing.path, {"loadbalancer": {**wanted, "listeners": [listener]}})
+        status, answer = self._send(
+            "create loadbalancer", "POST", thing.path, {"loadbalancer": {**wanted, "listeners": [listener]}}
+        )
         if status is None:
             self.unsure_extras.append(thing)
         elif answer:

@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     """Address and UDP port to which agents report."""
     agent_listen: str = "127.0.0.1:0"
     """Address and port of the agent; port 0 chooses one and remembers it."""
+    metrics_listen: str = "127.0.0.1:9878"
+    """Address and port where the core process shows its metrics (`/metrics`); empty: nowhere. The API shows its own."""
     api_base_uri: str = ""
     """What links begin with; empty: as the request came."""
 

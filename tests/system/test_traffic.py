@@ -62,7 +62,9 @@ def test_traffic_is_shared_among_the_members(make: Make, servers: list[Server]) 
     assert answers(make(servers[:2])) == {"one": 10, "two": 10}
 
 
-def test_l7_policies_route_by_what_their_rules_say(make: Make, servers: list[Server], installation: Installation) -> None:
+def test_l7_policies_route_by_what_their_rules_say(
+    make: Make, servers: list[Server], installation: Installation
+) -> None:
     loadbalancer = make(servers[:1])
     listener_id, _ = only(installation, loadbalancer)
     pool = {"protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "loadbalancer_id": loadbalancer["id"]}
@@ -151,7 +153,9 @@ def test_listeners_of_a_load_balancer_have_pools_of_their_own(
     assert answers(loadbalancer, 3) == {"one": 3}
 
 
-def test_a_disabled_listener_takes_no_connections(make: Make, servers: list[Server], installation: Installation) -> None:
+def test_a_disabled_listener_takes_no_connections(
+    make: Make, servers: list[Server], installation: Installation
+) -> None:
     loadbalancer = make(servers[:1])
     listener_id, _ = only(installation, loadbalancer)
     for enabled, seen in ((False, {"0": 3}), (True, {"one": 3})):

@@ -216,7 +216,8 @@ def parse_statistics(answer: str) -> list[Row]:
         columns = line.split(",", STATISTICS_COLUMNS)
         if len(columns) > STATISTICS_COLUMNS and not line.startswith("#"):
             numbers = (int(columns[at] or 0) for at in (4, 6, 7, 8, 9, 12))
-            rows.append(Row(columns[0], columns[1], columns[32], columns[17], *numbers))
+            drained = columns[32] == SERVER and columns[17:19] == ["UP", "0"]  # HAProxy calls it UP all the same
+            rows.append(Row(columns[0], columns[1], columns[32], "DRAIN" if drained else columns[17], *numbers))
     return rows
 
 

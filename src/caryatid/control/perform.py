@@ -104,7 +104,9 @@ class Performer:
             raise error
 
     def _update(self, target: Placed) -> None:
-        self.provider.amphora.update_load_balancer(target, self.tree, self.stamp)
+        said = self.provider.amphora.update_load_balancer(target, self.tree, self.stamp)
+        if said:
+            self.attempt.say(f"amphora {target.id}: {said}")
 
     def _clear(self, placed: Placed) -> None:
         """Nothing is left on the amphora; or, if its host has not answered for long enough, it is written down

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
+import prometheus_client
+
 from caryatid import log
 from caryatid.api.conductor import create_app
 from caryatid.config import Settings
@@ -53,6 +55,7 @@ async def _serve(settings: Settings, services: Sequence[str], *, token_for_agent
             await stack.enter_async_context(_Housekeeping(door))
         if "worker" in services:
             await stack.enter_async_context(_Working(door, wakeups))
+        _show_metrics(settings.metrics_listen)
         process.ready()
         log.get().info("ready", services=list(services))
         await process.stopped()
@@ -63,6 +66,17 @@ async def _serve(settings: Settings, services: Sequence[str], *, token_for_agent
 def _registry(settings: Settings, database: Database) -> Registry | None:
     """Without hosts there is nobody to enrol or to hear."""
     return authority.open_registry(database, settings) if settings.compute_driver == "hosts" else None
+
+
+def _show_metrics(address: str) -> None:
+    """Metrics are shown at `address`; that somebody else listens there is no reason not to work."""
+    if not address:
+        return
+    host, port = process.split(address)
+    try:
+        prometheus_client.start_http_server(port, host)
+    except OSError as error:
+        log.get().warning("metrics are not shown", listen=address, reason=str(error))
 
 
 class _Identity:

@@ -176,8 +176,8 @@ class AmphoraLoadBalancerDriver:
     def stop_health_check(self) -> None:
         """Nothing is told any more."""
 
-    def update_load_balancer(self, amphora: Placed, tree: Tree, stamp: Stamp) -> None:
-        """`amphora` does what `tree` says, and nothing else. What the controller calls.
+    def update_load_balancer(self, amphora: Placed, tree: Tree, stamp: Stamp) -> str | None:
+        """`amphora` does what `tree` says, and nothing else. What the controller calls; how it went, for the job's log.
 
         By default each listener is handed to `update` (or `stop`, if disabled), each that is going to `delete`.
         """
@@ -186,6 +186,7 @@ class AmphoraLoadBalancerDriver:
                 self.delete(leaving, vip)
             for node in tree.listeners:
                 self._serve(node, vip, enabled=tree.loadbalancer.admin_state_up)
+        return None
 
     def delete_load_balancer(self, amphora: Placed, tree: Tree, stamp: Stamp) -> None:
         """Nothing of the load balancer is left on `amphora`. What the controller calls."""

@@ -19,6 +19,7 @@ from caryatid.wire.agent import (
     AgentUnauthorized,
     AgentUnreachable,
     Configuration,
+    How,
     Server,
 )
 
@@ -48,10 +49,22 @@ CAPABILITIES = Capabilities(
     ),
     zone_keys=(("compute_zone", "Zone of the amphorae; shown, and without effect on hosts."),),
     reasons=(
+        ("TERMINATED_HTTPS", "TLS is not terminated yet; HTTPS passes it through to the members."),
+        ("UDP", "Datagrams are not carried yet."),
+        ("SCTP", "SCTP is not carried yet."),
+        ("tls_enabled", "TLS towards members is not spoken yet."),
         ("PING", "A ping needs a privilege that HAProxy's checks do not have here."),
         ("ACTIVE_STANDBY", "Two amphorae cannot take over a loopback address from each other."),
     ),
 )
+
+HOW: dict[How, str] = {
+    "unchanged": "it was so already",
+    "runtime": "applied at run time, without a reload",
+    "reloaded": "HAProxy has reloaded",
+    "started": "HAProxy has started",
+    "stopped": "there is no listener, and no HAProxy",
+}
 
 
 class HaproxyDriver(AmphoraLoadBalancerDriver):
@@ -72,7 +85,7 @@ class HaproxyDriver(AmphoraLoadBalancerDriver):
     def connect(cls, setup: Setup) -> Self:
         return cls(setup)
 
-    def update_load_balancer(self, amphora: Placed, tree: Tree, stamp: Stamp) -> None:
+    def update_load_balancer(self, amphora: Placed, tree: Tree, stamp: Stamp) -> str:
         try:
             rendered = render(tree, settings=self._render)
         except Unrenderable as error:
@@ -88,7 +101,7 @@ class HaproxyDriver(AmphoraLoadBalancerDriver):
             base_hash=rendered.base_hash,
         )
         with self._reach(amphora) as agent:
-            agent.put_configuration(wanted)
+            return HOW[agent.put_configuration(wanted).how]
 
     def delete_load_balancer(self, amphora: Placed, tree: Tree, stamp: Stamp) -> None:  # noqa: ARG002  all goes
         with self._reach(amphora) as agent:
