@@ -7,6 +7,7 @@ API, the HAProxies, traffic and statuses with what was accepted.
 
 import argparse
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -16,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import figures, haproxy, truth
@@ -157,11 +159,18 @@ class Killer:
                 self._traffic.killed(root.id)
         if not pid:
             return 0
+        self._note("killed", target=target, pid=pid)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
             self._result.kills[target] += 1
             return 1
         return 0
+
+    def _note(self, event: str, **what: object) -> None:
+        """A line in the installation's own log, to be read beside what its processes say."""
+        at = datetime.now(UTC).isoformat()
+        with self._made.log_path.open("a") as log:
+            log.write(json.dumps({"service": "soak", **what, "event": event, "timestamp": at}) + "\n")
 
     def _flicker(self) -> None:
         server = self._random.choice(self._flickering)
@@ -175,7 +184,8 @@ class Killer:
             for root in self._roots:
                 amphora_id = haproxy.amphora_of(self._made, root.id)
                 if amphora_id in running and haproxy.worker(haproxy.stats_socket(self._made, amphora_id)):
-                    self._traffic.lives(root.id)
+                    if self._traffic.lives(root.id):
+                        self._note("lives", amphora=amphora_id, master=running[amphora_id].master)
             if time.monotonic() >= deadline:
                 return
             pause(min(WATCH_S, max(0.0, deadline - time.monotonic())))

@@ -60,10 +60,12 @@ class Traffic:
         """Its HAProxy is about to be killed."""
         self.outages[root_id].append((time.time(), None))
 
-    def lives(self, root_id: str) -> None:
-        """Its HAProxy is there."""
+    def lives(self, root_id: str) -> bool:
+        """Its HAProxy is there; whether that is news."""
         now = time.time()
+        news = any(ended is None for _, ended in self.outages[root_id])
         self.outages[root_id] = [(began, ended or now) for began, ended in self.outages[root_id]]
+        return news
 
     def _run(self, path: Path) -> None:
         while not self._stop.wait(PAUSE_S):

@@ -2,6 +2,7 @@
 """The API's process."""
 
 import asyncio
+import socket
 from ipaddress import ip_address
 
 import uvicorn
@@ -13,6 +14,7 @@ from caryatid.config import Settings
 from caryatid.errors import CaryatidError
 from caryatid.services import process, wiring
 from caryatid.store.wake import Wakeups
+from caryatid.wire.tls import Server, listening_socket
 
 STOP_S = 5
 
@@ -27,17 +29,17 @@ def run(settings: Settings) -> None:
             f"Without access control the API listens on loopback addresses only, not on {host}: anybody could do "
             "everything. Put a proxy that authenticates in front of it."
         )
-    uvloop.run(_serve(settings, host, port))
+    with process.cannot_listen("API", settings.listen):
+        listener = listening_socket("127.0.0.1" if host == "localhost" else host, port)
+    uvloop.run(_serve(settings, listener))
 
 
-async def _serve(settings: Settings, host: str, port: int) -> None:
+async def _serve(settings: Settings, listener: socket.socket) -> None:
     door = wiring.door(settings)
     wakeups = Wakeups(door.database)
     wakeups.start()
     config = uvicorn.Config(
         create_app(door, wakeups),
-        host=host,
-        port=port,
         http="httptools",
         ws="none",
         lifespan="off",
@@ -45,10 +47,9 @@ async def _serve(settings: Settings, host: str, port: int) -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=STOP_S,
-        h11_max_incomplete_event_size=None,
     )
-    server = _Server(config)
-    serving = asyncio.create_task(server.serve())
+    server = Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not serving.done():  # noqa: ASYNC110  uvicorn has no event for it
         await asyncio.sleep(0.01)
     if not serving.done():
@@ -59,10 +60,3 @@ async def _serve(settings: Settings, host: str, port: int) -> None:
     await serving
     wakeups.close()
     door.database.close()
-
-
-class _Server(uvicorn.Server):
-    """Signals are ours."""
-
-    def install_signal_handlers(self) -> None:
-        """None."""

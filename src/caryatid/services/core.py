@@ -114,9 +114,10 @@ class _Conductor:
         self._registry = registry
 
     async def __aenter__(self) -> None:
-        host, port = process.split(self._registry.settings.conductor_listen)
+        address = self._registry.settings.conductor_listen
         self._server = server(create_app(self._registry), _Identity(self._registry).server())
-        self._socket = listening_socket(host, port)
+        with process.cannot_listen("conductor", address):
+            self._socket = listening_socket(*process.split(address))
         self._serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
 
     async def __aexit__(self, *_: object) -> None:
@@ -134,7 +135,9 @@ class _Receiver:
         self._door = door
 
     async def __aenter__(self) -> None:
-        self._transport = await self._health.listen(*process.split(self._settings.health_listen))
+        address = self._settings.health_listen
+        with process.cannot_listen("receiver of reports", address):
+            self._transport = await self._health.listen(*process.split(address))
         for provider in self._door.providers.values():
             provider.amphora.start_health_check(self._health.observer, self._health.observer)
 

@@ -7,6 +7,9 @@ import ctypes
 import gc
 import os
 import signal
+from collections.abc import Iterator
+
+from caryatid.errors import CaryatidError
 
 READY_FD = "CARYATID_READY_FD"
 PARENT = "CARYATID_PARENT"
@@ -52,6 +55,15 @@ async def stopped() -> signal.Signals:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, tell, number)
     return await told
+
+
+@contextlib.contextmanager
+def cannot_listen(who: str, address: str) -> Iterator[None]:
+    """An address that cannot be listened on is told in a sentence. Raises CaryatidError."""
+    try:
+        yield
+    except OSError as error:
+        raise CaryatidError(f"The {who} cannot listen on {address}: {error.strerror}.") from error
 
 
 def split(address: str) -> tuple[str, int]:
