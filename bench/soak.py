@@ -32,8 +32,8 @@ SERVERS = 24
 """More than a pool may have members, so that each has an address of its own."""
 TARGETS = {"api": 1, "core": 1, "agent": 1, "master": 3, "worker": 3}
 """What is killed, and how often beside the others: our own processes take seconds of CPU to start."""
-KILLS_A_ROUND = 50
-GAP_S = 0.35
+KILLS_A_ROUND = 100
+GAP_S = 0.2
 FLICKER_CHANCE = 0.2
 WATCH_S = 0.05
 
@@ -116,7 +116,8 @@ class Killer:
         self._result = result
         self._random = random.Random(result.seed)
         self._traffic = Traffic({root.id: root.address for root in roots})
-        self._sockets = {root.id: haproxy.amphora_of(made, root.id) for root in roots}
+        self._dead: set[int] = set()
+        """Masters that were killed, or whose worker was: they may still be seen for a moment."""
 
     @contextlib.contextmanager
     def under_load(self, servers: list[Server]) -> Iterator[None]:
@@ -156,6 +157,7 @@ class Killer:
             found = self._made.haproxies().get(haproxy.amphora_of(self._made, root.id))
             pid = found and (found.master if target == "master" else found.workers[-1])
             if pid:
+                self._dead.add(found.master)  # a master ends with its worker
                 self._traffic.killed(root.id)
         if not pid:
             return 0
@@ -183,7 +185,8 @@ class Killer:
             running = self._made.haproxies()
             for root in self._roots:
                 amphora_id = haproxy.amphora_of(self._made, root.id)
-                if amphora_id in running and haproxy.worker(haproxy.stats_socket(self._made, amphora_id)):
+                fresh = amphora_id in running and running[amphora_id].master not in self._dead
+                if fresh and haproxy.worker(haproxy.stats_socket(self._made, amphora_id)):
                     if self._traffic.lives(root.id):
                         self._note("lives", amphora=amphora_id, master=running[amphora_id].master)
             if time.monotonic() >= deadline:

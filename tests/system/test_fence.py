@@ -120,6 +120,8 @@ def test_the_late_push_of_a_worker_that_slept_is_refused(
     try:
         until(lambda: '"ready"' in said(), "the second worker works")
         os.kill(core, signal.SIGSTOP)
+        started.put(shown, {"member": {"weight": 4}})  # its connection is open from now on
+        started.active(shown)
         wire.holding = True
         started.put(shown, {"member": {"weight": 5}})
         until(lambda: wire.held == 1, "its push is on its way")

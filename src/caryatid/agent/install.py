@@ -14,6 +14,8 @@ from caryatid.agent.files import needs_process, server_table, write_atomically
 from caryatid.agent.supervisor import Failure, Supervisor
 from caryatid.wire.agent import Applied, Configuration, How, Refusal, Server, Stale
 
+ADDED_AT_RUN_TIME_MAX = 500
+"""`add server` takes longer the more servers there are; for more new ones than this a reload is quicker."""
 SWEEP_AFTER_S = (0.2, 0.2, 1.0, 1.0, 5.0, 15.0, 60.0, 120.0)
 
 log = structlog.get_logger()
@@ -96,6 +98,8 @@ class Installation:
         amphora = self.amphora
         difference = Difference(amphora.servers, self.table)
         socket = amphora.files.stats_socket
+        if len(difference.added) > ADDED_AT_RUN_TIME_MAX:
+            return False
         if not all(runtime.expressible(server) for server in difference.touched):
             return False
         try:

@@ -22,7 +22,7 @@ PID_FILE = "up.pid"
 START_S = 60.0
 STOP_S = 20.0
 BACK_OFF_MAX_S = 10.0
-STEADY_S = 10.0
+STEADY_S = 2.0
 
 
 class StartError(Exception):
