@@ -3,7 +3,6 @@
 
 import asyncio
 import json
-import time
 
 from caryatid.agent import runtime
 from caryatid.agent.amphora import Amphora
@@ -21,12 +20,8 @@ def test_a_new_amphora_serves_when_its_configuration_is_acknowledged(world):
         plan = world.plan()
         async with world.member("one") as port:
             plan = plan.having(plan.server(port))
-            begin = time.perf_counter()
             assert how(await agent.put_configuration(plan.render())) == "started"
-            took = time.perf_counter() - begin
             assert await world.get(plan) == (200, "one")
-            assert took < 2
-            print(f"cold start {took * 1000:.0f} ms")
 
     world.run(scenario)
 
