@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `openstack loadbalancer` command and openstacksdk drive every resource, unchanged.
+
+The command is started once and reads its commands from standard input, as it does for people who type; a command of
+its own would take it two seconds.
+"""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from queue import Empty, Queue
+from typing import Any
+
+import openstack
+import pytest
+
+from bench.installation import Installation
+
+COMMAND = Path(sys.executable).with_name("openstack")
+ANSWER_S = 30
+
+
+class Shell:
+    """An `openstack` that waits for commands."""
+
+    def __init__(self, url: str) -> None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("OS_")}
+        self._process = subprocess.Popen(
+            [COMMAND, "--os-auth-type", "none", "--os-endpoint", url],
+            env={**environment, "PYTHONUNBUFFERED": "1", "TERM": "dumb", "HOME": "/nonexistent"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._lines: Queue[str] = Queue()
+        self._count = 0
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        for line in self._process.stdout:
+            self._lines.put(line)
+
+    def run(self, command: str) -> str:
+        """What it prints."""
+        self._count += 1
+        end = f"Unknown command ['end-of-{self._count}']"
+        self._process.stdin.write(f"{command}\nhelp end-of-{self._count}\n")
+        self._process.stdin.flush()
+        said = ""
+        while end not in said:
+            try:
+                said += self._lines.get(timeout=ANSWER_S)
+            except Empty:
+                raise AssertionError(f"{command}: no end of {said!r}") from None
+        return said.partition(end)[0].strip()
+
+    def do(self, command: str) -> None:
+        """A command that prints nothing when it is well."""
+        said = self.run(f"loadbalancer {command}")
+        assert not said, f"{command}: {said}"
+
+    def tell(self, command: str) -> Any:
+        """A command that prints what it did or found."""
+        said = self.run(f"loadbalancer {command} -f json")
+        try:
+            return json.loads(said)
+        except ValueError:
+            raise AssertionError(f"{command}: {said}") from None
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait(ANSWER_S)
+        self._process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def shell(noop_installation: Installation) -> Iterator[Shell]:
+    made = Shell(noop_installation.url)
+    made.run("help")  # what it says of its own options is no answer of ours
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def cloud(noop_installation: Installation) -> Iterator[Any]:
+    made = openstack.connection.Connection(
+        auth_type="none", endpoint=noop_installation.url, load_balancer_endpoint_override=f"{noop_installation.url}/v2.0"
+    )
+    yield made.load_balancer
+    made.close()
+
+
+@pytest.fixture
+def lb(noop_installation: Installation) -> Iterator[str]:
+    """A load balancer `lb` with listener `http` and pool `app`, gone after the test."""
+    subnet_id = noop_installation.subnet_id()
+    pool = {"name": "app", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"}
+    listener = {"name": "http", "protocol": "HTTP", "protocol_port": 80, "default_pool": pool}
+    wanted = {"name": "lb", "vip_subnet_id": subnet_id, "listeners": [listener]}
+    made = noop_installation.post("loadbalancers", {"loadbalancer": wanted})
+    noop_installation.active(f"loadbalancers/{made['id']}")
+    yield made["id"]
+    noop_installation.delete(f"loadbalancers/{made['id']}?cascade=true")
+    noop_installation.gone(f"loadbalancers/{made['id']}")
+
+
+LIFE: dict[str, tuple[str, str, str, str, str, str]] = {
+    # resource: create, name, what is set, unset; the attribute that shows both, and its value when set
+    "listener": ("--protocol HTTP --protocol-port 81 --name one lb", "one", "--connection-limit 7", "--connection-limit", "connection_limit", "7"),
+    "pool": ("--protocol HTTP --lb-algorithm ROUND_ROBIN --loadbalancer lb --name one", "one", "--tag t", "--all-tag", "tags", "t"),
+    "member": ("--address 192.0.2.1 --protocol-port 80 --name one app", "app one", "--weight 7", "--weight", "weight", "7"),
+    "healthmonitor": ("--delay 5 --timeout 3 --max-retries 2 --type HTTP --name one app", "one", "--url-path /up", "--url-path", "url_path", "/up"),
+    "l7policy": ("--action REJECT --name one http", "one", "--description said", "--description", "description", "said"),
+}
+WIDE = {"listener": -1, "pool": "", "member": 1, "healthmonitor": "/", "l7policy": ""}
+"""What the attribute is when it is not set."""
+
+
+@pytest.mark.parametrize("resource", LIFE)
+def test_the_command_leads_a_resource_through_its_life(shell: Shell, lb: str, resource: str) -> None:
+    create, name, change, unset, attribute, value = LIFE[resource]
+    made = shell.tell(f"{resource} create {create}")
+    parent = "app" if resource == "member" else ""
+    assert made["id"] in {one["id"] for one in shell.tell(f"{resource} list {parent}")}
+    assert shell.tell(f"{resource} show {name}")["id"] == made["id"]
+    shell.do(f"{resource} set {change} {name}")
+    assert str(shell.tell(f"{resource} show {name}")[attribute]).strip("[]'") == value
+    shell.do(f"{resource} unset {unset} {name}")
+    assert shell.tell(f"{resource} show {name}")[attribute] in (WIDE[resource], [])
+    shell.do(f"{resource} delete {name}")
+
+
+def test_the_command_leads_a_rule_through_its_life(shell: Shell, lb: str) -> None:
+    shell.tell("l7policy create --action REJECT --name policy http")
+    made = shell.tell("l7rule create --type PATH --compare-type STARTS_WITH --value /a policy")
+    assert [one["id"] for one in shell.tell("l7rule list policy")] == [made["id"]]
+    shell.do(f"l7rule set --invert policy {made['id']}")
+    assert shell.tell(f"l7rule show policy {made['id']}")["invert"] is True
+    shell.do(f"l7rule unset --invert policy {made['id']}")
+    assert shell.tell(f"l7rule show policy {made['id']}")["invert"] is False
+    shell.do(f"l7rule delete policy {made['id']}")
+
+
+def test_the_command_leads_a_load_balancer_through_its_life(shell: Shell, noop_installation: Installation) -> None:
+    subnet_id = noop_installation.subnet_id()
+    made = shell.tell(f"create --name whole --vip-subnet-id {subnet_id} --tag blue --wait")
+    assert made["provisioning_status"] == "ACTIVE"
+    assert [one["id"] for one in shell.tell("list --name whole")] == [made["id"]]
+    assert [one["id"] for one in shell.tell("list --tags blue")] == [made["id"]]
+    shell.do("set --description said --wait whole")
+    assert shell.tell("show whole")["description"] == "said"
+    shell.do("unset --description --all-tag whole")
+    shown = shell.tell("show whole")
+    assert (shown["description"], shown["tags"]) == ("", [])
+    assert "total_connections" in shell.tell("stats show whole")
+    tree = json.loads(shell.run("loadbalancer status show whole"))
+    assert tree["loadbalancer"]["name"] == "whole"
+    shell.do("failover whole --wait")
+    shell.do("delete whole --cascade --wait")
+    assert shell.tell("list --name whole") == []
+
+
+def test_the_command_shows_and_fails_over_amphorae(shell: Shell, lb: str) -> None:
+    (amphora,) = shell.tell(f"amphora list --loadbalancer {lb}")
+    assert shell.tell(f"amphora show {amphora['id']}")["loadbalancer_id"] == lb
+    assert isinstance(shell.tell(f"amphora stats show {amphora['id']}"), (dict, list))
+    shell.do(f"amphora configure {amphora['id']}")
+    shell.do(f"amphora failover {amphora['id']}")
+
+
+def test_the_command_sets_quotas(shell: Shell) -> None:
+    shell.tell("quota defaults show")
+    assert shell.tell("quota set --loadbalancer 5 some")["load_balancer"] == 5
+    assert shell.tell("quota show some")["load_balancer"] == 5
+    assert "some" in {one["project_id"] for one in shell.tell("quota list")}
+    shell.do("quota unset --loadbalancer some")
+    shell.do("quota reset some")
+    assert shell.tell("quota show some")["load_balancer"] == shell.tell("quota defaults show")["load_balancer"]
+
+
+@pytest.mark.parametrize(
+    ("resource", "data"), [("flavor", "loadbalancer_topology"), ("availabilityzone", "compute_zone")]
+)
+def test_the_command_leads_flavors_and_zones_through_their_lives(shell: Shell, resource: str, data: str) -> None:
+    option = "--flavor-data" if resource == "flavor" else "--availability-zone-data"
+    value = shlex.quote(json.dumps({data: "SINGLE"}))
+    profile, of = f"{resource}profile", f"--{resource}profile"
+    made = shell.tell(f"{profile} create --name p --provider amphora {option} {value}")
+    assert made["id"] in {one["id"] for one in shell.tell(f"{profile} list")}
+    shell.do(f"{profile} set --name q {made['id']}")
+    assert shell.tell(f"{profile} show q")["name"] == "q"
+
+    shell.tell(f"{resource} create --name f {of} q --enable")
+    assert "f" in {one["name"] for one in shell.tell(f"{resource} list")}
+    shell.do(f"{resource} set --description said f")
+    assert shell.tell(f"{resource} show f")["description"] == "said"
+    shell.do(f"{resource} unset --description f")
+    assert shell.tell(f"{resource} show f")["description"] == ""
+    shell.do(f"{resource} delete f")
+    shell.do(f"{profile} delete q")
+
+
+def test_the_command_lists_providers_and_what_they_can(shell: Shell) -> None:
+    assert "amphora" in {one["name"] for one in shell.tell("provider list")}
+    assert {one["type"] for one in shell.tell("provider capability list amphora")} == {"flavor", "availability_zone"}
+
+
+def test_the_command_says_what_was_wrong(shell: Shell, lb: str) -> None:
+    said = shell.run("loadbalancer listener create --protocol HTTP --protocol-port 80 lb")
+    assert "409" in said
+    assert "80" in said
+
+
+# -- openstacksdk
+
+
+def test_the_sdk_leads_every_resource_of_a_load_balancer_through_its_life(cloud: Any, lb: str) -> None:
+    (listener,) = cloud.listeners(load_balancer_id=lb)
+    (pool,) = cloud.pools(loadbalancer_id=lb)
+    policy = cloud.create_l7_policy(listener_id=listener.id, action="REJECT")
+    listeners = {"load_balancer_id": lb, "protocol": "HTTP", "protocol_port": 81}
+    lives = (
+        ("listener", (), listeners, {"connection_limit": 9}),
+        ("pool", (), {"loadbalancer_id": lb, "protocol": "TCP", "lb_algorithm": "SOURCE_IP"}, {"name": "n"}),
+        ("member", (pool.id,), {"address": "192.0.2.7", "protocol_port": 80}, {"weight": 9}),
+        ("health_monitor", (), {"pool_id": pool.id, "type": "TCP", "delay": 5, "timeout": 3, "max_retries": 2}, {"delay": 9}),
+        ("l7_policy", (), {"listener_id": listener.id, "action": "REJECT"}, {"name": "n"}),
+        ("l7_rule", (policy.id,), {"type": "PATH", "compare_type": "EQUAL_TO", "value": "/a"}, {"invert": True}),
+    )
+    for kind, parents, wanted, change in lives:
+        made = getattr(cloud, f"create_{kind}")(*parents, **wanted)
+        plural = "l7_policies" if kind == "l7_policy" else f"{kind}s"
+        assert made.id in {one.id for one in getattr(cloud, plural)(*parents)}, kind
+        changed = getattr(cloud, f"update_{kind}")(made.id, *parents, **change)
+        shown = getattr(cloud, f"get_{kind}")(made.id, *parents)
+        for name, value in change.items():
+            assert getattr(changed, name) == getattr(shown, name) == value, (kind, name)
+        getattr(cloud, f"delete_{kind}")(made.id, *parents)
+
+
+def test_the_sdk_leads_a_load_balancer_through_its_life(cloud: Any, noop_installation: Installation) -> None:
+    made = cloud.create_load_balancer(name="sdk", vip_subnet_id=noop_installation.subnet_id(), tags=["a"])
+    assert cloud.wait_for_load_balancer(made.id, interval=0.05).provisioning_status == "ACTIVE"
+    assert [one.id for one in cloud.load_balancers(name="sdk")] == [made.id]
+    assert cloud.update_load_balancer(made.id, description="said").description == "said"
+    assert cloud.find_load_balancer("sdk").id == made.id
+    assert cloud.get_load_balancer_statistics(made.id).total_connections == 0
+    cloud.failover_load_balancer(made.id)
+    assert [one.loadbalancer_id for one in cloud.amphorae(loadbalancer_id=made.id)] == [made.id]
+    cloud.delete_load_balancer(made.id, cascade=True)
+    noop_installation.gone(f"loadbalancers/{made.id}")
+
+
+def test_the_sdk_sets_quotas_flavors_and_zones(cloud: Any) -> None:
+    assert cloud.update_quota("sdk-project", load_balancer=4).load_balancers == 4
+    assert cloud.get_quota("sdk-project").load_balancers == 4
+    assert cloud.get_quota_default().load_balancers == -1
+    cloud.delete_quota("sdk-project")
+    profile = cloud.create_flavor_profile(name="s", provider_name="amphora", flavor_data="{}")
+    flavor = cloud.create_flavor(name="s", flavor_profile_id=profile.id)
+    assert cloud.update_flavor(flavor.id, description="said").description == "said"
+    assert flavor.id in {one.id for one in cloud.flavors()}
+    cloud.delete_flavor(flavor.id)
+    cloud.delete_flavor_profile(profile.id)
+    zone_profile = cloud.create_availability_zone_profile(
+        name="s", provider_name="amphora", availability_zone_data="{}"
+    )
+    zone = cloud.create_availability_zone(name="s", availability_zone_profile_id=zone_profile.id)
+    assert cloud.get_availability_zone("s").availability_zone_profile_id == zone_profile.id
+    assert zone.name in {one.name for one in cloud.availability_zones()}
+    cloud.delete_availability_zone("s")
+    cloud.delete_availability_zone_profile(zone_profile.id)
+    assert "amphora" in {one.name for one in cloud.providers()}
+    assert len(list(cloud.provider_flavor_capabilities("amphora"))) > 0
