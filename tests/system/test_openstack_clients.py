@@ -21,6 +21,7 @@ import pytest
 
 from bench.installation import Installation
 
+pytestmark = pytest.mark.filterwarnings("ignore:Support for InfluxDB")  # the SDK's own affair
 COMMAND = Path(sys.executable).with_name("openstack")
 ANSWER_S = 30
 
@@ -90,7 +91,9 @@ def shell(noop_installation: Installation) -> Iterator[Shell]:
 @pytest.fixture(scope="module")
 def cloud(noop_installation: Installation) -> Iterator[Any]:
     made = openstack.connection.Connection(
-        auth_type="none", endpoint=noop_installation.url, load_balancer_endpoint_override=f"{noop_installation.url}/v2.0"
+        auth_type="none",
+        endpoint=noop_installation.url,
+        load_balancer_endpoint_override=f"{noop_installation.url}/v2.0",
     )
     yield made.load_balancer
     made.close()
@@ -112,11 +115,46 @@ def lb(noop_installation: Installation) -> Iterator[str]:
 
 LIFE: dict[str, tuple[str, str, str, str, str, str]] = {
     # resource: create, name, what is set, unset; the attribute that shows both, and its value when set
-    "listener": ("--protocol HTTP --protocol-port 81 --name one lb", "one", "--connection-limit 7", "--connection-limit", "connection_limit", "7"),
-    "pool": ("--protocol HTTP --lb-algorithm ROUND_ROBIN --loadbalancer lb --name one", "one", "--tag t", "--all-tag", "tags", "t"),
-    "member": ("--address 192.0.2.1 --protocol-port 80 --name one app", "app one", "--weight 7", "--weight", "weight", "7"),
-    "healthmonitor": ("--delay 5 --timeout 3 --max-retries 2 --type HTTP --name one app", "one", "--url-path /up", "--url-path", "url_path", "/up"),
-    "l7policy": ("--action REJECT --name one http", "one", "--description said", "--description", "description", "said"),
+    "listener": (
+        "--protocol HTTP --protocol-port 81 --name one lb",
+        "one",
+        "--connection-limit 7",
+        "--connection-limit",
+        "connection_limit",
+        "7",
+    ),
+    "pool": (
+        "--protocol HTTP --lb-algorithm ROUND_ROBIN --loadbalancer lb --name one",
+        "one",
+        "--tag t",
+        "--all-tag",
+        "tags",
+        "t",
+    ),
+    "member": (
+        "--address 192.0.2.1 --protocol-port 80 --name one app",
+        "app one",
+        "--weight 7",
+        "--weight",
+        "weight",
+        "7",
+    ),
+    "healthmonitor": (
+        "--delay 5 --timeout 3 --max-retries 2 --type HTTP --name one app",
+        "one",
+        "--url-path /up",
+        "--url-path",
+        "url_path",
+        "/up",
+    ),
+    "l7policy": (
+        "--action REJECT --name one http",
+        "one",
+        "--description said",
+        "--description",
+        "description",
+        "said",
+    ),
 }
 WIDE = {"listener": -1, "pool": "", "member": 1, "healthmonitor": "/", "l7policy": ""}
 """What the attribute is when it is not set."""
@@ -169,19 +207,21 @@ def test_the_command_leads_a_load_balancer_through_its_life(shell: Shell, noop_i
 def test_the_command_shows_and_fails_over_amphorae(shell: Shell, lb: str) -> None:
     (amphora,) = shell.tell(f"amphora list --loadbalancer {lb}")
     assert shell.tell(f"amphora show {amphora['id']}")["loadbalancer_id"] == lb
-    assert isinstance(shell.tell(f"amphora stats show {amphora['id']}"), (dict, list))
+    assert "404" in shell.run(f"loadbalancer amphora stats show {amphora['id']}"), "nothing counts without a data plane"
     shell.do(f"amphora configure {amphora['id']}")
     shell.do(f"amphora failover {amphora['id']}")
 
 
 def test_the_command_sets_quotas(shell: Shell) -> None:
-    shell.tell("quota defaults show")
-    assert shell.tell("quota set --loadbalancer 5 some")["load_balancer"] == 5
-    assert shell.tell("quota show some")["load_balancer"] == 5
-    assert "some" in {one["project_id"] for one in shell.tell("quota list")}
-    shell.do("quota unset --loadbalancer some")
-    shell.do("quota reset some")
-    assert shell.tell("quota show some")["load_balancer"] == shell.tell("quota defaults show")["load_balancer"]
+    project = "default"
+    limit = shell.tell("quota defaults show")["load_balancer"]
+    assert shell.tell(f"quota set --loadbalancer 500 {project}")["load_balancer"] == 500
+    assert shell.tell(f"quota show {project}")["load_balancer"] == 500
+    assert project in {one["project_id"] for one in shell.tell("quota list")}
+    shell.do(f"quota unset --loadbalancer {project}")
+    assert shell.tell(f"quota show {project}")["load_balancer"] == limit
+    shell.do(f"quota reset {project}")
+    assert shell.tell("quota list") == []
 
 
 @pytest.mark.parametrize(
@@ -189,7 +229,7 @@ def test_the_command_sets_quotas(shell: Shell) -> None:
 )
 def test_the_command_leads_flavors_and_zones_through_their_lives(shell: Shell, resource: str, data: str) -> None:
     option = "--flavor-data" if resource == "flavor" else "--availability-zone-data"
-    value = shlex.quote(json.dumps({data: "SINGLE"}))
+    value = shlex.quote(json.dumps({data: "SINGLE"}, separators=(",", ":")))
     profile, of = f"{resource}profile", f"--{resource}profile"
     made = shell.tell(f"{profile} create --name p --provider amphora {option} {value}")
     assert made["id"] in {one["id"] for one in shell.tell(f"{profile} list")}
@@ -229,7 +269,12 @@ def test_the_sdk_leads_every_resource_of_a_load_balancer_through_its_life(cloud:
         ("listener", (), listeners, {"connection_limit": 9}),
         ("pool", (), {"loadbalancer_id": lb, "protocol": "TCP", "lb_algorithm": "SOURCE_IP"}, {"name": "n"}),
         ("member", (pool.id,), {"address": "192.0.2.7", "protocol_port": 80}, {"weight": 9}),
-        ("health_monitor", (), {"pool_id": pool.id, "type": "TCP", "delay": 5, "timeout": 3, "max_retries": 2}, {"delay": 9}),
+        (
+            "health_monitor",
+            (),
+            {"pool_id": pool.id, "type": "TCP", "delay": 5, "timeout": 3, "max_retries": 2},
+            {"delay": 9},
+        ),
         ("l7_policy", (), {"listener_id": listener.id, "action": "REJECT"}, {"name": "n"}),
         ("l7_rule", (policy.id,), {"type": "PATH", "compare_type": "EQUAL_TO", "value": "/a"}, {"invert": True}),
     )

@@ -139,10 +139,12 @@ def test_listeners_of_a_load_balancer_have_pools_of_their_own(
     make: Make, servers: list[Server], installation: Installation
 ) -> None:
     loadbalancer = make(servers[:1])
+    pool = {"protocol": "TCP", "lb_algorithm": "LEAST_CONNECTIONS", "loadbalancer_id": loadbalancer["id"]}
+    second = installation.post("pools", {"pool": pool})["id"]
     member = {"address": "127.0.0.1", "protocol_port": servers[1].port}
-    pool = {"name": "second", "protocol": "TCP", "lb_algorithm": "LEAST_CONNECTIONS", "members": [member]}
-    listener = {"protocol": "TCP", "protocol_port": 8081, "loadbalancer_id": loadbalancer["id"], "default_pool": pool}
-    made = installation.post("listeners", {"listener": {**listener, "default_pool": pool}})
+    installation.post(f"pools/{second}/members", {"member": member})
+    listener = {"protocol": "TCP", "protocol_port": 8081, "default_pool_id": second}
+    made = installation.post("listeners", {"listener": {**listener, "loadbalancer_id": loadbalancer["id"]}})
     installation.active(f"listeners/{made['id']}")
     assert answers(loadbalancer, 3) == {"one": 3}
     assert answers(loadbalancer, 3, port=8081) == {"two": 3}
@@ -214,6 +216,9 @@ def test_statistics_grow_and_survive_a_reload(make: Make, servers: list[Server],
         installation.active(f"listeners/{listener_id}")
     assert connections("listeners", listener_id) == connections("loadbalancers", loadbalancer["id"]) == 20
     assert installation.show(f"loadbalancers/{loadbalancer['id']}/stats")["bytes_out"] > 20 * 50
+    amphora_id = haproxy.amphora_of(installation, loadbalancer["id"])
+    (counted,) = installation.get(f"/v2/octavia/amphorae/{amphora_id}/stats")
+    assert (counted["listener_id"], counted["total_connections"]) == (listener_id, 20)
 
 
 def test_statuses_say_what_works(make: Make, servers: list[Server], installation: Installation) -> None:

@@ -78,20 +78,20 @@ def test_down_stops_everything(started: Installation, servers: list[Server]) -> 
     assert "Nothing was running" in started.command("down").stdout
 
 
-def test_a_second_up_refuses(started: Installation) -> None:
-    services = started.services()
-    second = started.command("up")
+def test_a_second_up_refuses(installation: Installation) -> None:
+    services = installation.services()
+    second = installation.command("up")
     assert second.returncode == 1
     assert "is up already" in second.stderr
-    assert str(started.process.pid) in second.stderr
-    assert started.services() == services
+    assert str(installation.process.pid) in second.stderr
+    assert installation.services() == services
 
 
-def test_keys_are_nobody_elses(started: Installation) -> None:
-    for path in started.directory.rglob("*"):
+def test_keys_are_nobody_elses(installation: Installation) -> None:
+    for path in installation.directory.rglob("*"):
         if path.name in {"master.key", "caryatid.db"} or "key" in path.suffix:
             assert path.stat().st_mode & 0o077 == 0, path
-    assert started.directory.stat().st_mode & 0o077 == 0
+    assert installation.directory.stat().st_mode & 0o077 == 0
 
 
 def test_an_older_database_is_copied_before_it_is_migrated(own_installation: Installation) -> None:
@@ -119,19 +119,20 @@ def tables(database: Path) -> set[str]:
     return found
 
 
-def test_no_secret_is_in_a_process_list_or_a_log(started: Installation, servers: list[Server]) -> None:
-    started.loadbalancer([servers[0].port])
-    token = started.command("host-token").stdout.strip()
+def test_no_secret_is_in_a_process_list_or_a_log(installation: Installation, servers: list[Server]) -> None:
+    made = installation.loadbalancer([servers[0].port])
+    token = installation.command("host-token").stdout.strip()
     assert len(token) > 40
     listed = subprocess.run([shutil.which("ps"), "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    secret = (started.directory / "master.key").read_bytes().strip()
-    for text in (started.log(1 << 20), listed):
+    secret = (installation.directory / "master.key").read_bytes().strip()
+    for text in (installation.log(1 << 20), listed):
         assert "PRIVATE KEY" not in text
         assert secret not in text.encode()
+    installation.delete(f"loadbalancers/{made['id']}?cascade=true")
 
 
-def test_it_says_so_when_its_port_is_taken(own_installation: Installation, started: Installation) -> None:
-    other = Installation(environment={"CARYATID_LISTEN": started.listen})
+def test_it_says_so_when_its_port_is_taken(installation: Installation) -> None:
+    other = Installation(environment={"CARYATID_LISTEN": installation.listen})
     try:
         process = other.spawn()
         assert process.wait(60) == 1
