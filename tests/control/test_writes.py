@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from caryatid.control import operator, writes
+from caryatid.control import members, operator, writes
 from caryatid.control.initial import SUBNET_ID as SUBNET
 from caryatid.errors import CaryatidError, Conflict, Forbidden, NotFound, Refused
 from caryatid.model import (
@@ -184,14 +184,14 @@ def test_a_pool_has_one_monitor(door, caller, chain):
 def test_members_are_replaced_as_a_whole_and_only_what_differs_changes(door, caller, chain, drain):
     pool, member = chain[2], chain[3]
     wanted = [{"address": "192.0.2.1", "protocol_port": 80, "weight": 7}, {"address": "192.0.2.2", "protocol_port": 80}]
-    writes.replace_members(door, caller, pool["id"], wanted, additive=False)
+    members.replace_members(door, caller, pool["id"], wanted, additive=False)
     assert show(door, MEMBER, member)["weight"] == 7
     drain()
-    assert writes.replace_members(door, caller, pool["id"], wanted, additive=False).job_id is None
-    writes.replace_members(door, caller, pool["id"], wanted[1:], additive=True)
+    assert members.replace_members(door, caller, pool["id"], wanted, additive=False).job_id is None
+    members.replace_members(door, caller, pool["id"], wanted[1:], additive=True)
     drain()
     assert len(show(door, POOL, pool)["members"]) == 2
-    writes.replace_members(door, caller, pool["id"], [], additive=False)
+    members.replace_members(door, caller, pool["id"], [], additive=False)
     drain()
     assert show(door, POOL, pool)["members"] == []
 
@@ -201,11 +201,11 @@ def test_a_member_is_named_once_in_a_batch(door, caller, chain):
     new = {"address": "192.0.2.9", "protocol_port": 80}
     pool_id = chain[2]["id"]
     assert (
-        "only once" in faults(lambda: writes.replace_members(door, caller, pool_id, [known, known], additive=False))[0]
+        "only once" in faults(lambda: members.replace_members(door, caller, pool_id, [known, known], additive=False))[0]
     )
     assert (
         "already using"
-        in faults(lambda: writes.replace_members(door, caller, pool_id, [new, new], additive=False), 409)[0]
+        in faults(lambda: members.replace_members(door, caller, pool_id, [new, new], additive=False), 409)[0]
     )
 
 
@@ -340,3 +340,14 @@ def test_rules_are_written_below_their_policy(door, caller, chain, make):
     assert show(door, L7POLICY, policy)["rules"] == [rule["id"]]
     with pytest.raises(CaryatidError):
         writes.change(door, caller, L7RULE, rule["id"], {"value": "/y"}, parent_id=str(uuid4()))
+
+
+def test_what_is_made_at_once_is_in_the_order_in_which_it_was_named(door, caller, chain):
+    pool = chain[2]
+    wanted = [{"address": f"192.0.2.{number}", "protocol_port": 80} for number in (9, 3, 7, 1, 5)]
+    members.replace_members(door, caller, pool["id"], wanted, additive=False)
+    with door.database.read() as tx:
+        listed = rows.find(tx, MEMBER, pool_id=pool["id"])
+    assert [m["address"] for m in listed if m["address"] != "192.0.2.1"] == [
+        f"192.0.2.{number}" for number in (9, 3, 7, 5)
+    ]

@@ -98,9 +98,7 @@ class Installation:
         amphora = self.amphora
         difference = Difference(amphora.servers, self.table)
         socket = amphora.files.stats_socket
-        if len(difference.added) > ADDED_AT_RUN_TIME_MAX:
-            return False
-        if not all(runtime.expressible(server) for server in difference.touched):
+        if not difference.expressible:
             return False
         try:
             if await runtime.call_all(socket, difference.commands()):
@@ -239,6 +237,11 @@ class Difference:
     @property
     def touched(self) -> list[Server]:
         return [*self.gone, *self.added, *(new for _, new in self.replaced), *(new for _, new in self.changed)]
+
+    @property
+    def expressible(self) -> bool:
+        """Whether it can be said at run time, and not more slowly than by a reload."""
+        return len(self.added) <= ADDED_AT_RUN_TIME_MAX and all(map(runtime.expressible, self.touched))
 
     @property
     def backends(self) -> set[str]:

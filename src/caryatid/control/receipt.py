@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a wish is made of when it comes in, and what is given back for it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from caryatid.model.kind import Kind
 from caryatid.model.policy import Caller
 from caryatid.store import events, jobs
 from caryatid.store.database import Tx
+
+MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,14 @@ def note(tx: Tx, caller: Caller, wish: Wish) -> str:
 def moment() -> str:
     """Now, as the wire writes it (model.types.Time)."""
     return datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
+
+
+def moments(first: str) -> Iterator[str]:
+    """Moments after `first`, a microsecond apart: what is made at once is listed in the order in which it was named."""
+    at = datetime.fromisoformat(first)
+    while True:
+        at += MICROSECOND
+        yield at.isoformat(timespec="microseconds")
 
 
 def rule(kind: Kind, action: str) -> str:

@@ -5,7 +5,7 @@ from starlette.responses import Response
 
 from caryatid.api.call import Call, accepted, aside, boolean
 from caryatid.api.resources import Resource
-from caryatid.control import writes
+from caryatid.control.members import replace_members
 from caryatid.errors import NotFound
 from caryatid.model import MEMBER, POOL
 
@@ -25,7 +25,7 @@ class Members(Resource):
             members = [create_body(MEMBER, member) for member in members]
         pool_id = call.path["pool_id"]
         try:
-            receipt = await aside(writes.replace_members, call.door, call.caller, pool_id, members, additive=additive)
+            receipt = await aside(replace_members, call.door, call.caller, pool_id, members, additive=additive)
         except NotFound as missing:
             if str(missing) == str(NotFound(POOL.title, pool_id)):
                 raise ParentNotFound(POOL.title, pool_id) from None
