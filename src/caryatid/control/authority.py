@@ -151,6 +151,13 @@ def renew(registry: Registry, host_id: str, wanted: CertificateRequest) -> NewCe
     return NewCertificate(certificate_pem=certificate.decode(), ca_pem=registry.authority.certificate_pem.decode())
 
 
+def is_known(registry: Registry, host_id: str) -> bool:
+    """Whether the host has enrolled with this installation, and may still take part."""
+    with registry.database.read() as tx:
+        credential = hosts.credential(tx, host_id)
+        return credential is not None and not credential.revoked and rows.get(tx, HOST, host_id) is not None
+
+
 def heartbeat_key(registry: Registry, host_id: str) -> bytes | None:
     """The key with which the host signs its reports; None for a host that is not (or no longer) one of ours."""
     with registry.database.read() as tx:

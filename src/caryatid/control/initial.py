@@ -2,6 +2,7 @@
 """What a new installation has: a network to take addresses from, two flavors and a zone to choose from."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
 from caryatid.model import AVAILABILITY_ZONE, AVAILABILITY_ZONE_PROFILE, FLAVOR, FLAVORPROFILE, NETWORK, SUBNET
@@ -20,7 +21,7 @@ FLAVORS = {"single": "SINGLE", "active-standby": "ACTIVE_STANDBY"}
 
 def ensure(door: Door) -> None:
     """The initial objects exist. What an operator has since changed or deleted by hand is not brought back."""
-    with door.database.transaction() as tx:
+    with suppress(rows.Duplicate), door.database.transaction() as tx:  # another process was first
         if rows.get(tx, NETWORK, NETWORK_ID) is not None:
             return
         _network(tx, door)

@@ -2,6 +2,7 @@
 """The process that does everything but answer requests and run amphorae: worker, health, housekeeping, conductor."""
 
 import asyncio
+import json
 import os
 import socket
 import ssl
@@ -12,6 +13,7 @@ from contextlib import AsyncExitStack
 import prometheus_client
 
 from caryatid import log
+from caryatid.agent.identity import Paths
 from caryatid.api.conductor import create_app
 from caryatid.config import Settings
 from caryatid.control import authority, initial
@@ -95,10 +97,17 @@ class _Identity:
 
 
 def _leave_token(registry: Registry) -> None:
-    """The agent of this machine finds a token where it looks for one, unless it has an identity already."""
+    """The agent of this machine finds a token where it looks for one, unless this installation knows it already.
+
+    What it has from another installation (another database, say) is put away, so that it enrols anew.
+    """
     directory = registry.settings.state_dir / "agent"
-    if (directory / "enrolment.json").exists():
-        return
+    kept = Paths(directory)
+    if kept.enrolment.exists():
+        if authority.is_known(registry, str(json.loads(kept.enrolment.read_bytes()).get("host_id"))):
+            return
+        kept.enrolment.unlink()
+        kept.credentials.unlink(missing_ok=True)
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = directory / TOKEN
     path.unlink(missing_ok=True)
