@@ -6,7 +6,7 @@ import contextlib
 import socket
 import threading
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Self
 
 ANSWER_S = 5.0
 
@@ -88,7 +88,7 @@ class Backends:
         future: Future[Any] = asyncio.run_coroutine_threadsafe(work, self._loop)
         return future.result(ANSWER_S)
 
-    def __enter__(self) -> "Backends":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -43,7 +43,7 @@ def median(values: Sequence[float]) -> float:
 def spread(values: Sequence[float], unit: str = "ms") -> str:
     """How the values lie, for a note."""
     ordered = sorted(values)
-    return f"n={len(ordered)}, {_number(ordered[0])}–{_number(ordered[-1])} {unit}"
+    return f"n={len(ordered)}, {_number(ordered[0])}…{_number(ordered[-1])} {unit}"
 
 
 def _number(value: float) -> str:

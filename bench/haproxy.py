@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the HAProxies of an installation say of themselves, asked at their own sockets: the world, not our record of it."""
+"""What the HAProxies of an installation say of themselves, asked at their own sockets: not what we recorded."""
 
 import contextlib
 import csv

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An installation of its own: state directory, ports and VIPs that nobody else uses; its processes, found from `/proc`."""
+"""An installation of its own: state directory, ports and VIPs that nobody else uses; its processes, from `/proc`."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx2
 
@@ -56,7 +56,7 @@ class Installation:
 
     # -- life
 
-    def start(self, timeout_s: float = START_S) -> "Installation":
+    def start(self, timeout_s: float = START_S) -> Self:
         """It is up and answers."""
         self.spawn()
         until(self.answers, f"it is up:\n{self.log()}", timeout_s)
@@ -106,7 +106,7 @@ class Installation:
                 os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def __enter__(self) -> "Installation":
+    def __enter__(self) -> Self:
         try:
             return self.start()
         except BaseException:

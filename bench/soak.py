@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """kill -9 of anything at random moments, under traffic and changes: `python -m bench.soak --kills 200`.
 
-Kills the API, core, agent, and masters and workers of HAProxy. Every so often it lets everything settle and compares the
-API, the HAProxies, traffic and statuses with what was accepted.
+Kills the API, core, agent, and masters and workers of HAProxy. Every so often it lets everything settle and compares
+the API, the HAProxies, traffic and statuses with what was accepted.
 """
 
 import argparse
@@ -62,7 +62,7 @@ class Result:
             "",
             f"- seed {self.seed}; {self.took_s:.0f} s; {sum(self.kills.values())} kills: {_counts(self.kills)}",
             f"- changes: {_counts(self.changes)}",
-            f"- requests: {self.answered} answered, {self.failed} failed, of which {self.unexplained} not explained by a kill",
+            f"- requests: {self.answered} answered, {self.failed} failed, {self.unexplained} of them without a kill to explain",
         ]
         if self.outages_s:
             lines.append(
@@ -83,7 +83,7 @@ def _counts(counter: Counter[str]) -> str:
 
 
 def soak(kills: int, seed: int, *, seconds: float = float("inf"), log: Path | None = None) -> Result:
-    """So many kills, or for so long; then what was found. `log`: where the processes' log goes if there are findings."""
+    """So many kills, or for so long; then what was found. `log`: where the log goes if there are findings."""
     result, began = Result(seed), time.monotonic()
     with contextlib.ExitStack() as stack:
         backends = stack.enter_context(Backends())
@@ -186,9 +186,9 @@ class Killer:
             for root in self._roots:
                 amphora_id = haproxy.amphora_of(self._made, root.id)
                 fresh = amphora_id in running and running[amphora_id].master not in self._dead
-                if fresh and haproxy.worker(haproxy.stats_socket(self._made, amphora_id)):
-                    if self._traffic.lives(root.id):
-                        self._note("lives", amphora=amphora_id, master=running[amphora_id].master)
+                serves = fresh and haproxy.worker(haproxy.stats_socket(self._made, amphora_id))
+                if serves and self._traffic.lives(root.id):
+                    self._note("lives", amphora=amphora_id, master=running[amphora_id].master)
             if time.monotonic() >= deadline:
                 return
             pause(min(WATCH_S, max(0.0, deadline - time.monotonic())))

@@ -124,5 +124,6 @@ def _wrk(address: str, seconds: int) -> tuple[float, int]:
     said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 30).stdout
     assert "Non-2xx" not in said, said
     rate, count = re.search(r"Requests/sec:\s+([\d.]+)", said), re.search(r"(\d+) requests in", said)
-    assert rate and count, said
+    assert rate, said
+    assert count, said
     return float(rate[1]), int(count[1])

@@ -13,7 +13,7 @@ import pytest
 
 from caryatid.agent.report import Reporter, interpret
 from caryatid.agent.runtime import Row
-from caryatid.wire.heartbeat import ReplayGuard, unpack
+from caryatid.wire.heartbeat import ReplayGuard, question, unpack
 
 KEY = b"k" * 32
 CHECK = "check inter 50 fall 1 rise 1"
@@ -186,6 +186,25 @@ def test_a_full_snapshot_comes_in_turns(world):
             assert len(full) >= 3
             assert all(list(one["listeners"]) == [plan.listener] for one in full)
             assert all(list(one["pools"]) == [plan.backend] for one in full)
+
+    world.run(scenario)
+
+
+def test_who_has_the_key_is_told_everything_when_he_asks(world):
+    async def scenario(agent):
+        with reporting(agent, report_interval_s=60) as receiver:
+            plan = world.plan()
+            dead = plan.server(1, options=CHECK)
+            await agent.put_configuration(plan.having(dead).render())
+            await receiver.until(lambda: receiver.members.get(dead.name) == "DOWN")
+            await receiver.for_a_while(0.5)
+            _, address = await asyncio.get_running_loop().sock_recvfrom(receiver.socket, 2000)
+            receiver.messages.clear()
+            receiver.socket.sendto(question(b"x" * 32, agent.boot_id), address)
+            await receiver.for_a_while(0.5)
+            assert not any("amphora_id" in message for message in receiver.messages)
+            receiver.socket.sendto(question(KEY, agent.boot_id), address)
+            await receiver.until(lambda: any(message.get("full") for message in receiver.messages))
 
     world.run(scenario)
 

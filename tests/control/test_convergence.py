@@ -141,6 +141,24 @@ class World(RuleBasedStateMachine):
         self.mishap_at(calls, TimeOutException)
         self.turn()
 
+    @rule(calls=st.integers(1, 4))
+    def overtaken_at_work(self, calls):
+        """A worker is paused in the middle of an act past its lease; another one does its work meanwhile."""
+        at = WORLD.calls + calls
+
+        def mishap(number, _name):
+            if number == at:
+                WORLD.mishap = lambda _number, _name: None
+                self.expire()
+                self.turn()
+
+        WORLD.mishap = mishap
+        self.turn()
+
+    @rule(polls=st.integers(0, 2))
+    def machines_take_their_time(self, polls):
+        WORLD.polls = polls
+
     @rule()
     def two_workers_on_one_root(self):
         """One is paused past its lease; another does its work; the first one wakes and must change nothing."""
@@ -226,6 +244,8 @@ class World(RuleBasedStateMachine):
             attend(self.door, Attempt(claim))
         except KilledError:
             self.expire()
+        except LeaseLost:
+            pass  # overtaken; the other one has done the work
         return True
 
     def expire(self):

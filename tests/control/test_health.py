@@ -115,3 +115,27 @@ def test_somebody_elses_driver_tells_health_and_statistics_in_the_seeds_words(do
     assert statuses(door, chain) == ["DEGRADED", "ONLINE", "OFFLINE", "ERROR"]
     with door.database.read() as tx:
         assert observations.statistics(tx, listener_id=listener["id"])["bytes_out"] == 8
+
+
+def test_who_begins_to_listen_in_the_middle_forgets_nobody_and_wants_to_be_told_everything(door, chain):
+    first = Observer(door.database)
+    first.take(report(chain))
+    first.flush()
+
+    root, listener, pool, member, amphora = chain
+    news = report(chain, at=2)
+    news.messages[0].update(full=False, pools={})
+    second = Observer(door.database)
+    assert not second.take(news)
+    second.flush()
+    assert statuses(door, chain) == ["ONLINE"] * 4, "what was not named is as it was"
+
+    news = report(chain, at=3, word="DOWN")
+    news.messages[0].update(full=False, listeners={})
+    assert not second.take(news)
+    second.flush()
+    assert statuses(door, chain) == ["ONLINE", "ONLINE", "ONLINE", "ERROR"], "what was named is news"
+
+    assert second.take(report(chain, at=4, word="DOWN"))
+    second.flush()
+    assert statuses(door, chain) == ["ERROR", "ONLINE", "ERROR", "ERROR"]

@@ -13,6 +13,7 @@ from caryatid.control.reconcile import attend
 from caryatid.drivers.amphora.base import ProvisioningErrors, TimeOutException, UnavailableException
 from caryatid.errors import LeaseLost
 from caryatid.model import AMPHORA, LISTENER, LOADBALANCER, PORT
+from caryatid.model.amphora import Stamp
 from caryatid.store import hosts, jobs, rows, work
 
 
@@ -165,6 +166,20 @@ def test_a_worker_that_lost_its_lease_changes_nothing(door, caller, root, world)
         attend(door, Attempt(late))
     assert world.trees == before
     assert show(door, LOADBALANCER, root)["provisioning_status"] == "ACTIVE"
+
+
+def test_after_a_restore_from_a_backup_agents_are_told_anew(door, caller, root, world, drain):
+    """The numbers of an older database are lower than what agents have seen."""
+    drain()
+    with door.database.transaction() as tx:
+        tx.connection.execute(text("UPDATE work SET fence = 1"))
+    (amphora_id,) = world.stamps
+    world.stamps[amphora_id] = Stamp(900, 1)
+    made = listener(door, caller, root).document
+    drain()
+    assert show(door, LISTENER, made)["provisioning_status"] == "PENDING_CREATE"
+    again(door)
+    assert show(door, LISTENER, made)["provisioning_status"] == "ACTIVE"
 
 
 def test_amphorae_in_error_are_replaced(door, caller, root, world, drain):

@@ -17,7 +17,9 @@ from caryatid.wire.heartbeat import (
     HeartbeatMalformed,
     HeartbeatReplayed,
     ReplayGuard,
+    is_question,
     pack,
+    question,
     unpack,
 )
 
@@ -170,3 +172,11 @@ def test_an_unknown_version_is_malformed_and_unknown_members_are_ignored():
         unpack(signed(body, version=9), key_of, ReplayGuard())
     (one,) = unpack(signed(body), key_of, ReplayGuard()).messages
     assert "novelty" not in one
+
+
+def test_only_who_has_the_key_can_ask_an_agent_for_everything_and_only_in_this_life_of_it() -> None:
+    asked = question(b"k" * 32, 7)
+    assert is_question(asked, b"k" * 32, 7)
+    assert not is_question(asked, b"x" * 32, 7)
+    assert not is_question(asked, b"k" * 32, 8)
+    assert not is_question(b"", b"k" * 32, 7)

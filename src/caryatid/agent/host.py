@@ -109,7 +109,7 @@ class Agent:
         """See install(). Refuses what is older than a deletion."""
         tombstone = self._tombstones.get(configuration.amphora_id)
         if tombstone and (configuration.fence, configuration.generation) <= tombstone.order:
-            return Stale(reason=f"Amphora {configuration.amphora_id} was deleted.")
+            return Stale(reason=f"Amphora {configuration.amphora_id} was deleted.", fence=tombstone.fence)
         amphora = self.amphorae.get(configuration.amphora_id) or self._new(configuration)
         outcome = await install(amphora, configuration, self._supervisor, self.settings.haproxy)
         self.installed(amphora)
@@ -133,7 +133,8 @@ class Agent:
         newest = max(amphora.newest, known.order) if amphora and known else known.order if known else (0, 0)
         if (fence, generation) < newest:
             return Stale(
-                reason=f"Amphora {amphora_id} was asked for generation {newest[1]} with fence {newest[0]} before."
+                reason=f"Amphora {amphora_id} was asked for generation {newest[1]} with fence {newest[0]} before.",
+                fence=newest[0],
             )
         loadbalancer_id = known.loadbalancer_id if known else ""
         tombstone = Record(amphora_id=amphora_id, loadbalancer_id=loadbalancer_id, generation=generation, fence=fence)

@@ -49,7 +49,8 @@ async def install(amphora: Amphora, wanted: Configuration, supervisor: Superviso
 
 def _stale(amphora: Amphora) -> Stale:
     fence, generation = amphora.newest
-    return Stale(reason=f"Amphora {amphora.id} was asked for generation {generation} with fence {fence} before.")
+    said = f"Amphora {amphora.id} was asked for generation {generation} with fence {fence} before."
+    return Stale(reason=said, fence=fence)
 
 
 class Installation:

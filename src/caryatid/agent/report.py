@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import structlog
@@ -18,7 +19,17 @@ import structlog
 from caryatid.agent import runtime
 from caryatid.agent.amphora import Amphora
 from caryatid.agent.host import Agent
-from caryatid.wire.heartbeat import AmphoraMessage, Header, HostMessage, Listener, MemberStatus, Message, Pool, pack
+from caryatid.wire.heartbeat import (
+    AmphoraMessage,
+    Header,
+    HostMessage,
+    Listener,
+    MemberStatus,
+    Message,
+    Pool,
+    is_question,
+    pack,
+)
 
 DEBOUNCE_S = 0.02
 AGAIN_S = 0.2
@@ -29,6 +40,12 @@ AGAIN_DATAGRAMS_MAX = 4
 BURST_DATAGRAMS = 16
 BURST_PAUSE_S = 0.003
 FIRST_WITHIN_S = 1.0
+BEAT_S = 2.0
+"""So often the host says that it lives; who has not heard of it asks it to tell everything."""
+QUESTION_S = 1.0
+QUESTION_BYTES_MAX = 64
+TOLD_A_SECOND = 200
+"""Amphorae of which snapshots are made when all are asked for."""
 MEMBER_STATUS: dict[str, MemberStatus] = {
     "UP": "UP",
     "DOWN": "DOWN",
@@ -130,6 +147,7 @@ class Reporter:
         self._at = 0
         self._watches: dict[str, Watch] = {}
         self._sockets: dict[socket.AddressFamily, socket.socket] = {}
+        self._asked_at = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
 
@@ -152,6 +170,7 @@ class Reporter:
         for watch in list(self._watches.values()):
             self._unwatch(watch)
         for sender in self._sockets.values():
+            self._loop.remove_reader(sender)
             sender.close()
         self._sockets.clear()
 
@@ -285,13 +304,29 @@ class Reporter:
     # -- the host
 
     async def _hosts(self) -> None:
-        """The host lives, and has these amphorae: also when nothing else is to be said."""
+        """The host lives, also when nothing else is to be said; and, once an interval, has these amphorae."""
+        next_whole = 0.0
         while True:
-            records = [amphora.record for amphora in self._agent.amphorae.values()]
+            whole = time.monotonic() >= next_whole
+            records = [amphora.record for amphora in self._agent.amphorae.values()] if whole else []
             entries = {record.amphora_id: (record.hash, record.generation) for record in records}
             self._send([HostMessage(host=entries, part=(0, 1))])
-            self._turn += 1
-            await asyncio.sleep(self._interval_s)
+            if whole:
+                next_whole = time.monotonic() + self._interval_s
+                self._turn += 1
+            await asyncio.sleep(min(BEAT_S, self._interval_s))
+
+    def _heard(self, receiver: socket.socket) -> None:
+        """Somebody answers our reports: who has the key may ask for everything."""
+        try:
+            datagram = receiver.recv(QUESTION_BYTES_MAX)
+        except OSError:
+            return
+        now = time.monotonic()
+        if now >= self._asked_at + QUESTION_S and is_question(datagram, self._key, self._agent.boot_id):
+            self._asked_at = now
+            for number, watch in enumerate(list(self._watches.values())):
+                self._loop.call_later(number / TOLD_A_SECOND, partial(watch.rouse, full=True))
 
     # -- sending
 
@@ -356,7 +391,9 @@ class Reporter:
 
     def _sender(self, family: socket.AddressFamily) -> socket.socket:
         if family not in self._sockets:
-            self._sockets[family] = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            sender = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            self._loop.add_reader(sender, self._heard, sender)
+            self._sockets[family] = sender
         return self._sockets[family]
 
     def _now(self) -> int:

@@ -19,6 +19,7 @@ from .routing import Body, Operation
 HEALTH_DEADLINE_S = 5
 TAG = "Service"
 HEALTH = Body({"description": "OK, or what is wrong."}, media_types=("text/plain", "text/html", "application/json"))
+PROJECT = Body({"type": "object", "description": "`project`: its id, which is its name, too."})
 
 
 def operations() -> list[Operation]:
@@ -29,6 +30,9 @@ def operations() -> list[Operation]:
         Operation("GET", "/", discover, "The versions of the API", TAG, gives=versions, errors=(406,)),
         health,
         Operation("HEAD", "/healthcheck", healthcheck, "Whether it works", TAG, errors=(503,)),
+        Operation(
+            "GET", "/projects/{id}", project, "A project, as Keystone shows it", TAG, gives=PROJECT, errors=(406,)
+        ),
         Operation("GET", "/metrics", metrics, "What has been counted", TAG, gives=text),
     ]
 
@@ -49,6 +53,14 @@ async def healthcheck(call: Call) -> Response:
     if b"text/html" in accept:
         return Response(f"<!DOCTYPE html><title>Health</title><p>{escape(reason)}</p>", status, media_type="text/html")
     return Response(reason, status, media_type="text/plain")
+
+
+async def project(call: Call) -> Response:
+    """Clients ask Keystone, at the same address where there is none, for a project before they set its quota. Without
+    access control each id is one.
+    """
+    key = call.path["id"]
+    return answer(200, {"project": {"id": key, "name": key, "domain_id": "default", "enabled": True}})
 
 
 async def metrics(_call: Call) -> Response:

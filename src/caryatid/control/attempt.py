@@ -17,6 +17,8 @@ class Attempt:
     claim: Claim
     generation: int = 0
     """Of the tree that it works on; 0: it has not looked yet."""
+    overtaken: int = 0
+    """The fence that an amphora had obeyed before; 0: none had."""
     _lines: list[tuple[float, str]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

@@ -13,7 +13,7 @@ from typing import Any, cast, get_args
 from caryatid.model import AMPHORA
 from caryatid.model.status import OperatingStatus
 from caryatid.plan import health as plan
-from caryatid.plan.health import Picture, Statuses
+from caryatid.plan.health import Picture
 from caryatid.store import observations, rows
 from caryatid.store.database import Database, Tx
 from caryatid.store.observations import Counters
@@ -59,12 +59,17 @@ class Observer:
         self.hosts: dict[str, float] = {}
         """Host → when it was last heard of, in seconds of this process's monotonic clock."""
 
-    def take(self, report: Report) -> None:
-        """The report is in the picture. What it says of amphorae that are not its sender's is ignored."""
+    def take(self, report: Report) -> bool:
+        """The report is in the picture. What it says of amphorae that are not its sender's is ignored.
+
+        False when there is more to be known than was heard so far: the host shall tell everything.
+        """
+        known = report.host_id in self.hosts
         self.hosts[report.host_id] = time.monotonic()
         for message in report.messages:
             if "amphora_id" in message:
-                self._take(report.host_id, message)
+                known = self._take(report.host_id, message) and known
+        return known
 
     def flush(self) -> int:
         """What has changed is written; the number of statuses that were."""
@@ -106,19 +111,23 @@ class Observer:
         with self._database.transaction() as tx:
             observations.write_statistics(tx, counters)
 
-    def _take(self, host_id: str, message: Any) -> None:
+    def _take(self, host_id: str, message: Any) -> bool:
+        """False when the picture of the amphora is not whole."""
         seen = self._known(message["amphora_id"], host_id, message["loadbalancer_id"])
         if seen is None:
-            return
+            return True
         with self._lock:
             before = seen.picture
-            seen.picture = plan.merge(before, message)
+            after = seen.picture = plan.merge(before, message)
             self._count(seen, message)
-            news = before is None or before.statuses is not seen.picture.statuses
+            news = (
+                before is None or before.whole is not seen.picture.whole or before.statuses is not after.statuses
+            )
             if news:
                 self._dirty.add(seen.loadbalancer_id)
         if news:
             self._changed()
+        return seen.picture.whole or not seen.picture.running
 
     def _count(self, seen: Seen, message: Any) -> None:
         """The counters of a message, unless newer ones are here; HAProxy begins at zero in each epoch."""
@@ -161,16 +170,16 @@ class Observer:
     def _changes(self, tx: Tx, dirty: Iterable[str]) -> list[tuple[str, plan.Kind, str, OperatingStatus]]:
         """(load balancer, kind, id, status) of everything that is not written as it is seen."""
         with self._lock:
-            pictures: dict[str, list[Statuses]] = {
-                root: [plan.statuses(seen.picture) for seen in self._serving.get(root, ()) if seen.picture is not None]
+            pictures = {
+                root: [seen.picture for seen in self._serving.get(root, ()) if seen.picture is not None]
                 for root in dirty
             }
         found = []
-        for root, statuses in pictures.items():
+        for root, seen in pictures.items():
             if root not in self._written:
                 known = observations.seen(tx, root).items()
                 self._written[root] = {cast(Any, key): cast(OperatingStatus, status) for key, (status, _) in known}
-            for kind, key, status in plan.changes(self._written[root], plan.together(statuses)):
+            for kind, key, status in plan.certain(self._written[root], seen):
                 found.append((root, kind, key, status))
         return found
 

@@ -20,6 +20,9 @@ from caryatid.store.hosts import Tombstone
 from .door import PROVIDER, Door
 from .reconcile import release
 
+NOBODYS = 1 << 53
+"""Fence for removing what nobody wants any more, whoever asked for it last."""
+
 
 @dataclass(frozen=True)
 class Duty:
@@ -53,9 +56,7 @@ def _removed(driver: AmphoraLoadBalancerDriver, stone: Tombstone, host: Host | N
     amphora = Amphora.model_construct(id=stone.amphora_id, compute_id=stone.host_id)
     root = LoadBalancer.model_construct(id=stone.loadbalancer_id)
     try:
-        driver.delete_load_balancer(
-            Placed(amphora, host), Tree(root, deleted=True), Stamp(stone.fence, stone.generation)
-        )
+        driver.delete_load_balancer(Placed(amphora, host), Tree(root, deleted=True), Stamp(NOBODYS, stone.generation))
     except AmphoraDriverError as error:
         log.get().debug("host still away", host=stone.host_id, reason=str(error))
         return False

@@ -11,6 +11,7 @@ from typing import Any
 from caryatid.drivers.amphora.base import (
     AmphoraDriverError,
     NotFoundError,
+    OvertakenError,
     ProvisioningErrors,
 )
 from caryatid.drivers.compute.base import Built
@@ -115,7 +116,7 @@ class Performer:
             self.provider.amphora.delete_load_balancer(placed, self.tree, self.stamp)
         except NotFoundError:
             self.attempt.say(f"amphora {placed.id} is gone already")
-        except ProvisioningErrors:
+        except (ProvisioningErrors, OvertakenError):
             raise
         except AmphoraDriverError as error:
             if _age_s(placed.amphora) < self.door.settings.delete_deadline_s:

@@ -10,7 +10,7 @@ from typing import cast
 from uuid import uuid4
 
 from caryatid import log
-from caryatid.drivers.amphora.base import AmphoraDriverError, ProvisioningErrors
+from caryatid.drivers.amphora.base import AmphoraDriverError, OvertakenError, ProvisioningErrors
 from caryatid.drivers.compute.base import ComputeError
 from caryatid.drivers.network.base import NetworkError
 from caryatid.errors import Busy, LeaseLost
@@ -34,6 +34,7 @@ from .door import Door
 from .perform import NotYetError, Performer
 from .receipt import moment
 
+OVERTAKEN_S = 0.2
 REFUSALS_MAX = 50
 """Objects set aside in one attempt before the configuration as a whole is held to be at fault."""
 
@@ -55,6 +56,8 @@ def attend(door: Door, attempt: Attempt) -> Outcome:
     with door.database.transaction() as tx:
         finish(tx, attempt, outcome)
         work.settle(tx, attempt.claim, outcome, provisioning_deadline_s=door.settings.provisioning_deadline_s)
+        if attempt.overtaken:  # and yet nobody has taken the lease: the next claim shall be believed
+            work.raise_fence(tx, attempt.claim.root_id, attempt.overtaken)
     return outcome
 
 
@@ -86,6 +89,10 @@ def reconcile(door: Door, attempt: Attempt) -> Outcome:  # noqa: PLR0911  one fo
             if not culprits:
                 return Failed(str(error), scene.tree.generation)
             refused |= culprits
+        except OvertakenError as error:
+            attempt.say(str(error))
+            attempt.overtaken = error.fence
+            return Again(str(error), scene.tree.generation, after_s=OVERTAKEN_S)
         except NotYetError as error:
             return Again(str(error), scene.tree.generation, after_s=error.after_s)
         except (AmphoraDriverError, ComputeError, NetworkError) as error:

@@ -20,7 +20,7 @@ from caryatid.model.loadbalancer import Vip
 from caryatid.model.pool import Algorithm, PoolProtocol
 from caryatid.model.tree import Tree
 
-from .amphora.base import AmphoraLoadBalancerDriver
+from .amphora.base import AmphoraLoadBalancerDriver, OvertakenError
 from .compute.base import Built
 
 BUILD_SECONDS_MAX = 30.0
@@ -59,6 +59,9 @@ class World:
     stamps: dict[str, Stamp] = field(default_factory=dict)
     calls: int = 0
     delay_s: float = 0.0
+    polls: int = 0
+    """How often a machine answers that it is still being built, before it is there."""
+    polled: dict[str, int] = field(default_factory=dict)
     mishap: Callable[[int, str], None] = lambda _call, _name: None
     """Called before act number n named so; may raise or sleep."""
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -74,6 +77,13 @@ class World:
         with self.lock:
             yield
 
+    def obey(self, amphora_id: str, stamp: Stamp) -> None:
+        """Whoever comes with less than was seen before is refused, as an agent does."""
+        seen = self.stamps.get(amphora_id, stamp)
+        if (stamp.fence, stamp.generation) < (seen.fence, seen.generation):
+            raise OvertakenError(f"amphora {amphora_id} has obeyed fence {seen.fence}", seen.fence)
+        self.stamps[amphora_id] = stamp
+
     def forget(self) -> None:
         """The world is as new."""
         self.machines.clear()
@@ -82,6 +92,8 @@ class World:
         self.stamps.clear()
         self.calls = 0
         self.delay_s = 0.0
+        self.polls = 0
+        self.polled.clear()
         self.mishap = lambda _call, _name: None
 
 
@@ -95,11 +107,12 @@ class NoopAmphoraDriver(AmphoraLoadBalancerDriver):
 
     def update_load_balancer(self, amphora: Placed, tree: Tree, stamp: Stamp) -> None:
         with WORLD.act("update"):
+            WORLD.obey(amphora.id, stamp)
             WORLD.trees[amphora.id] = tree
-            WORLD.stamps[amphora.id] = stamp
 
     def delete_load_balancer(self, amphora: Placed, tree: Tree, stamp: Stamp) -> None:
         with WORLD.act("delete"):
+            WORLD.obey(amphora.id, stamp)
             WORLD.trees.pop(amphora.id, None)
 
     def get_info(self, amphora: Placed) -> Mapping[str, Any]:
@@ -116,6 +129,9 @@ class NoopComputeDriver:
     def build(self, amphora: Placed) -> Built:
         with WORLD.act("build"):
             WORLD.machines.add(amphora.id)
+            WORLD.polled[amphora.id] = WORLD.polled.get(amphora.id, -1) + 1
+            if WORLD.polled[amphora.id] < WORLD.polls:
+                return Built("building")
             return Built("ready", "127.0.0.1")
 
     def delete(self, amphora: Placed) -> None:

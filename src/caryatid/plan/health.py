@@ -6,7 +6,7 @@ remembers when each word in it was read, a later word wins, and only a snapshot 
 something is no longer there. Statuses of health monitors are those of their pools.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -47,6 +47,8 @@ class Picture:
     read_at: Mapping[Key, int] = field(default_factory=dict)
     snapshot: tuple[int, frozenset[int]] = (0, frozenset())
     """The latest snapshot that began to come: when it was read, and which of its parts are here."""
+    whole: bool = False
+    """A snapshot has come whole. Until then what is not in the picture may be there all the same."""
     statuses: Statuses = field(default_factory=dict)
 
 
@@ -55,13 +57,14 @@ def merge(picture: Picture | None, message: Message) -> Picture:
     at = message["at"]
     old = picture or Picture(message["amphora_id"], message["loadbalancer_id"])
     words, read_at = _updated(old, dict(_words(message)), at)
-    snapshot = old.snapshot
+    snapshot, whole = old.snapshot, old.whole
     if message["full"] and message["running"] and at >= snapshot[0]:
         number, count = message["part"]
         parts = (snapshot[1] if at == snapshot[0] else frozenset()) | {number}
         snapshot = at, parts
         if len(parts) == count:
             words, read_at = _pruned(words, read_at, at)
+            whole = True
     newer = at >= old.running_at
     running = message["running"] if newer else old.running
     same = picture is not None and words is old.words and running == old.running
@@ -73,6 +76,7 @@ def merge(picture: Picture | None, message: Message) -> Picture:
         words=words,
         read_at=read_at,
         snapshot=snapshot,
+        whole=whole,
         statuses=old.statuses if same else _judge(old.loadbalancer_id, words, running=running),
     )
 
@@ -105,6 +109,19 @@ def changes(before: Statuses, after: Statuses) -> list[tuple[Kind, str, Operatin
         if key not in after and status not in ("OFFLINE", "NO_MONITOR")
     ]
     return changed + gone  # type: ignore[operator]
+
+
+def certain(before: Statuses, pictures: Sequence[Picture]) -> list[tuple[Kind, str, OperatingStatus]]:
+    """The changes that can be told from pictures that may not be whole: until they are, nobody is missed, and what
+    depends on all that is below it waits. A process that is gone is gone.
+    """
+    after = together(statuses(picture) for picture in pictures)
+    if all(picture.whole for picture in pictures):
+        return changes(before, after)
+    dead = not any(picture.running for picture in pictures)
+    kinds = ("member", "listener", "loadbalancer") if dead else ("member", "listener")
+    seen = {key: status for key, status in after.items() if key[0] in kinds}
+    return changes({key: before[key] for key in seen if key in before}, seen)
 
 
 def _words(message: Message) -> Iterator[tuple[Key, str]]:

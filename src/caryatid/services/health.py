@@ -6,11 +6,20 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
+from typing import cast
 
 from caryatid import log, metrics
 from caryatid.control.health import Observer
 from caryatid.store.database import Database
-from caryatid.wire.heartbeat import HeartbeatForged, HeartbeatMalformed, HeartbeatReplayed, ReplayGuard, unpack
+from caryatid.wire.heartbeat import (
+    HeartbeatForged,
+    HeartbeatMalformed,
+    HeartbeatReplayed,
+    ReplayGuard,
+    Report,
+    question,
+    unpack,
+)
 
 from . import loop
 
@@ -19,6 +28,8 @@ TALLIES_S = 2.0
 KEY_S = 5.0
 BUFFER_BYTES = 1 << 22
 KEYS_MAX = 100_000
+QUESTION_S = 1.0
+"""A host is asked to tell everything at most so often."""
 
 
 class Health(asyncio.DatagramProtocol):
@@ -30,6 +41,8 @@ class Health(asyncio.DatagramProtocol):
         self._find_key = key_of
         self._keys: dict[str, tuple[bytes | None, float]] = {}
         self._guard = ReplayGuard()
+        self._transport: asyncio.DatagramTransport | None = None
+        self._asked: dict[str, float] = {}
         self._stop = threading.Event()
         self._verdict = {name: metrics.REPORTS.labels(name) for name in ("taken", "forged", "replayed", "malformed")}
 
@@ -46,7 +59,10 @@ class Health(asyncio.DatagramProtocol):
         self._stop.set()
         self._bell.ring()
 
-    def datagram_received(self, data: bytes, addr: tuple[str | int, ...]) -> None:  # noqa: ARG002  asyncio's signature
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str | int, ...]) -> None:
         try:
             report = unpack(data, self._key, self._guard)
         except HeartbeatForged:
@@ -57,13 +73,26 @@ class Health(asyncio.DatagramProtocol):
             self._verdict["malformed"].inc()
         else:
             self._verdict["taken"].inc()
-            self._take(report)
+            self._take(report, addr)
 
-    def _take(self, report: object) -> None:
+    def _take(self, report: Report, addr: tuple[str | int, ...]) -> None:
         try:
-            self.observer.take(report)  # type: ignore[arg-type]
+            known = self.observer.take(report)
         except Exception:  # noqa: BLE001  the next datagram is to be taken all the same
             log.get().exception("report not taken")
+        else:
+            if not known:
+                self._ask(report, addr)
+
+    def _ask(self, report: Report, addr: tuple[str | int, ...]) -> None:
+        """The host shall tell everything: this process has not heard it from the beginning."""
+        key, now = self._key(report.host_id), time.monotonic()
+        if key is None or self._transport is None or now < self._asked.get(report.host_id, 0.0) + QUESTION_S:
+            return
+        if len(self._asked) >= KEYS_MAX:
+            self._asked.clear()
+        self._asked[report.host_id] = now
+        self._transport.sendto(question(key, report.boot_id), addr)
 
     def _key(self, host_id: str) -> bytes | None:
         """The host's key, asked for anew every few seconds, so that a revoked host is not heard for long."""

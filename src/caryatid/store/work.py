@@ -66,6 +66,12 @@ def renew(database: Database, held: Claim) -> bool:
         return bool(tx.connection.execute(_RENEW, values).rowcount)
 
 
+def raise_fence(tx: Tx, root_id: str, seen: int) -> None:
+    """The next claim has a higher fence than `seen`."""
+    higher = case((WORK.c.fence < seen, seen), else_=WORK.c.fence)
+    tx.connection.execute(update(WORK).where(WORK.c.root_id == root_id).values(fence=higher))
+
+
 def still_mine(tx: Tx, held: Claim) -> bool:
     """Whether what the holder does still counts."""
     return tx.connection.execute(_STILL_MINE, {"root": held.root_id, "token": held.fence}).first() is not None

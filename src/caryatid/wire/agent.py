@@ -83,6 +83,8 @@ class Stale(Body):
     """A newer (fence, generation) was seen before."""
 
     reason: str
+    fence: int = 0
+    """Of the newest."""
 
 
 class AmphoraState(Body):
@@ -163,7 +165,11 @@ class AgentUnauthorized(AgentError):
 
 
 class AgentStale(AgentError):
-    """A newer (fence, generation) was there before: whoever asked must stop."""
+    """A newer (fence, generation) was there before: whoever asked must stop. `fence`: of the newest."""
+
+    def __init__(self, reason: str, fence: int) -> None:
+        super().__init__(reason)
+        self.fence = fence
 
 
 class AgentRefused(AgentError):
@@ -298,7 +304,7 @@ def _error(answer: httpx2.Response) -> AgentError:
     except ValueError:
         return AgentError(f"The agent answered {answer.status_code}.")
     if answer.status_code == HTTPStatus.PRECONDITION_FAILED:
-        return AgentStale(refusal.reason)
+        return AgentStale(refusal.reason, Stale.model_validate_json(answer.content).fence)
     if answer.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:
         return AgentRefused(refusal.reason, tuple(refusal.culprits))
     return AgentError(f"The agent answered {answer.status_code}: {refusal.reason}")

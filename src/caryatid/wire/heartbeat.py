@@ -23,6 +23,8 @@ DATAGRAM_BYTES_MAX = 1200
 BODY_BYTES_MAX = 1 << 18
 SIGNATURE_BYTES = 32
 HEADER = struct.Struct(">3sBBQQ")
+QUESTION = struct.Struct(">3sQ")
+QUESTION_MAGIC = b"CYQ"
 WINDOW = 64
 HOST_ID_BYTES_MAX = 64
 PIECE_BYTES_SURE = 1000
@@ -81,7 +83,8 @@ class AmphoraMessage(TypedDict):
 
 @final
 class HostMessage(TypedDict):
-    """The host lives. `amphorae` maps ids to [hash, generation]; in parts if they are many."""
+    """The host lives. `host` maps ids of amphorae to [hash, generation]; in parts if they are many. Empty: it lives,
+    and says no more."""
 
     host: dict[str, tuple[str, Count]]
     part: tuple[int, int]
@@ -211,6 +214,20 @@ def _amphora_pieces(message: AmphoraMessage) -> list[Message]:
             size += length
     close()
     return pieces
+
+
+# -- asking
+
+
+def question(key: bytes, boot_id: int) -> bytes:
+    """Asks the agent that started with this boot id to tell everything. Replayed, it costs a snapshot and no more."""
+    asked = QUESTION.pack(QUESTION_MAGIC, boot_id)
+    return asked + hmac.digest(key, asked, "sha256")
+
+
+def is_question(datagram: bytes, key: bytes, boot_id: int) -> bool:
+    """Whether a datagram asks this agent to tell everything, and is from who has its key."""
+    return hmac.compare_digest(datagram, question(key, boot_id))
 
 
 # -- receiving

@@ -8,6 +8,7 @@
     ├── UnauthorizedException              it does not let us in
     ├── TimeOutException                   it did not answer in time; tried again
     ├── UnavailableException               it is not reachable now; tried again
+    ├── OvertakenError                     somebody with a newer stamp was there before (not in the seed)
     ├── SuspendFailed, EnableFailed, DeleteFailed
     └── ProvisioningErrors                 it answered, and refuses what it was given; ERROR
         ├── ListenerProvisioningError, LoadBalancerProvisioningError
@@ -55,6 +56,15 @@ class TimeOutException(AmphoraDriverError):
 
 class UnavailableException(AmphoraDriverError):
     pass
+
+
+class OvertakenError(AmphoraDriverError):
+    """The amphora has obeyed a newer stamp. `fence`: of the newest; if whoever asked now is the one who may, after
+    all (a database was restored from a backup), it asks again with a higher one."""
+
+    def __init__(self, reason: str, fence: int) -> None:
+        super().__init__(reason)
+        self.fence = fence
 
 
 class SuspendFailed(AmphoraDriverError):

@@ -27,7 +27,7 @@ from .base import (
     AmphoraDriverError,
     AmphoraLoadBalancerDriver,
     InfoException,
-    NotFoundError,
+    OvertakenError,
     ProvisioningErrors,
     Setup,
     TimeOutException,
@@ -150,7 +150,7 @@ def _translated(error: AgentError) -> AmphoraDriverError:
         case AgentUnreachable():
             return UnavailableException(str(error))
         case AgentStale():
-            return NotFoundError(str(error))
+            return OvertakenError(str(error), error.fence)
         case _:
             return AmphoraDriverError(str(error))
 
