@@ -62,7 +62,7 @@ class Result:
             "",
             f"- seed {self.seed}; {self.took_s:.0f} s; {sum(self.kills.values())} kills: {_counts(self.kills)}",
             f"- changes: {_counts(self.changes)}",
-            f"- requests: {self.answered} answered, {self.failed} failed, {self.unexplained} of them without a kill to explain",
+            f"- requests: {self.answered} answered, {self.failed} failed, {self.unexplained} of these unexplained",
         ]
         if self.outages_s:
             lines.append(

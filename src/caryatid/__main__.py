@@ -65,13 +65,14 @@ def guarded(act: Callable[[], Any]) -> Any:
 @options
 def up_command(drivers: str, **given: Any) -> None:
     """Start everything on this machine; Ctrl-C stops it."""
-    from caryatid.services import up
-
     known = settings(**{**given, **(NOOP if drivers == "noop" else {})})
     names = UP if known.compute_driver == "hosts" else ("core", "api")
-    environment = {f"CARYATID_{name.upper()}": str(getattr(known, name)) for name in known.model_fields_set}
     guarded(lambda: prepare(known))
-    sys.exit(up.up(known.state_dir, names, environment, f"Caryatid is up: http://{known.listen} (docs at /docs)"))
+    told = {f"CARYATID_{name.upper()}": str(getattr(known, name)) for name in known.model_fields_set}
+    ready = f"Caryatid is up: http://{known.listen} (docs at /docs)"
+    words = [sys.executable, "-m", "caryatid.services.up", "up", str(known.state_dir), ",".join(names), ready]
+    sys.stdout.flush()
+    os.execve(sys.executable, words, {**os.environ, **told})  # noqa: S606  the parent of all need not carry all this
 
 
 @cli.command("down")

@@ -122,7 +122,6 @@ def test_who_begins_to_listen_in_the_middle_forgets_nobody_and_wants_to_be_told_
     first.take(report(chain))
     first.flush()
 
-    root, listener, pool, member, amphora = chain
     news = report(chain, at=2)
     news.messages[0].update(full=False, pools={})
     second = Observer(door.database)

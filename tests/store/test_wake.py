@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import socket
 import subprocess
 import sys
 import threading
@@ -95,13 +96,12 @@ def test_sockets_of_dead_processes_are_removed(database, tmp_path, bell):
         return  # has no sockets
     folder = tmp_path / "caryatid.db.wake"
     dead = wake.Wakeups(database)
-    dead._bell = dead._hang_up_bell()
-    dead._bell.close()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as closed:
+        dead._hear(closed, "work")
     assert len(list(folder.iterdir())) == 2
     ring(database)
     assert bell.wait(SOON_S)
     assert len(list(folder.iterdir())) == 1
-    dead._bell = None
     dead.close()
     assert folder.stat().st_mode & 0o777 == 0o700
 
@@ -119,3 +119,22 @@ def test_a_lost_connection_is_made_again(database, bell):
         if bell.wait(0.5):
             return
     pytest.fail("nobody listens any more")
+
+
+def test_who_does_not_listen_to_a_channel_is_not_rung(database, tmp_path, bell):
+    if database.dialect == "postgresql":
+        return  # the server decides
+    others = wake.Wakeups(database)
+    others.start()
+    heard = threading.Event()
+    others.subscribe("jobs", heard.set)
+    others.subscribe("events", heard.set)
+    names = sorted(path.name.split(".")[0] for path in (tmp_path / "caryatid.db.wake").iterdir())
+    assert names == ["events", "jobs", "work"]
+    ring(database)
+    assert bell.wait(SOON_S)
+    assert not heard.is_set()
+    with database.transaction() as tx:
+        wake.notify(tx, "events")
+    assert heard.wait(SOON_S)
+    others.close()

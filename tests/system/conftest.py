@@ -20,8 +20,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def installation() -> Iterator[Installation]:
-    """Up, with HAProxy. Tests leave no load balancer behind, and it in the state in which they found it."""
-    with Installation() as made:
+    """Up, with HAProxy. Tests leave no load balancer behind, and it in the state in which they found it.
+
+    Counters are told every second, which tests wait for; statuses are told when they change anyway.
+    """
+    with Installation(environment={"CARYATID_REPORT_INTERVAL_S": "1"}) as made:
         yield made
 
 

@@ -105,7 +105,7 @@ def _start(name: str, environment: Mapping[str, str], told: list[int]) -> Child:
     try:
         process = subprocess.Popen(
             [sys.executable, "-m", "caryatid", name],
-            env={**os.environ, **environment, READY_FD: str(writer), PARENT: str(os.getpid())},
+            env={**MEMORY, **os.environ, **environment, READY_FD: str(writer), PARENT: str(os.getpid())},
             pass_fds=[writer],
             start_new_session=True,
         )
@@ -182,3 +182,7 @@ def _stop(children: Mapping[str, Child], number: int) -> None:
         except subprocess.TimeoutExpired:
             child.process.kill()
             child.process.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(up(Path(sys.argv[2]), tuple(sys.argv[3].split(",")), {}, sys.argv[4]))

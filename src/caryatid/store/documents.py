@@ -117,7 +117,8 @@ def referring(tx: Tx, kind: Kind, ids: Sequence[str]) -> dict[str, dict[str, lis
     one = len(ids) == 1
     key = ids[0] if one else listed(tx.database.dialect, ids)
     found: dict[str, dict[str, list[str]]] = {attribute.name: {} for attribute in kind.backs}
-    for name, target, source in tx.connection.execute(_backs(kind.name, tx.database.dialect, one=one), {"ids": key}):
+    rows = tx.connection.execute(_backs(kind.name, tx.database.dialect, one=one), {"ids": key}).all()
+    for name, target, source in rows:
         found[name].setdefault(target, []).append(source)
     return found
 

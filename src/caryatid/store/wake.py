@@ -44,14 +44,15 @@ def _directory(database: Database) -> Path:
 
 
 def _ring(database: Database, channel: str) -> None:
-    """A datagram to each socket in the directory, by a path that fits the 107 bytes of an address."""
+    """A datagram to each socket that listens to the channel, by a path that fits the 107 bytes of an address."""
     try:
         directory = os.open(_directory(database), os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
         return  # nobody listens
     try:
         for name in os.listdir(directory):  # noqa: PTH208  by its descriptor
-            _send(database, directory, name, channel.encode())
+            if name.startswith(f"{channel}."):
+                _send(database, directory, name, channel.encode())
     finally:
         os.close(directory)
 
@@ -77,20 +78,27 @@ class Wakeups:
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="wakeups", daemon=True)
         self._bell: socket.socket | None = None
+        self._first: Path | None = None
+        """The first name of the bell."""
         self._name = f"{os.getpid()}-{uuid4().hex[:8]}"
         self._listening = threading.Event()
 
     def start(self) -> None:
         """Wake-ups arrive from now on."""
         if self._database.dialect != POSTGRESQL:
-            self._bell = self._hang_up_bell()
+            self._bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            for channel in list(self._subscribers):
+                self._hear(self._bell, channel)
         self._thread.start()
         self._listening.wait(RETRY_S)
 
     def subscribe(self, channel: str, act: Callable[[], None]) -> Callable[[], None]:
         """`act` is called, in the listening thread, after each wake-up; it must be quick. Returns how to stop that."""
         with self._lock:
+            new = channel not in self._subscribers
             self._subscribers.setdefault(channel, []).append(act)
+            if new and self._bell is not None:
+                self._hear(self._bell, channel)
 
         def unsubscribe() -> None:
             with self._lock, suppress(ValueError):
@@ -106,21 +114,25 @@ class Wakeups:
             self._thread.join()
         if self._bell is not None:
             self._bell.close()
-            with suppress(FileNotFoundError):
-                (_directory(self._database) / self._name).unlink()
+            for path in _directory(self._database).glob(f"*.{self._name}"):
+                path.unlink(missing_ok=True)
         self._stop.close()
         self._stopped.close()
 
-    def _hang_up_bell(self) -> socket.socket:
+    def _hear(self, bell: socket.socket, channel: str) -> None:
+        """The bell has a name for the channel, so that nobody rings who does not know that we listen to it."""
         directory = _directory(self._database)
         directory.mkdir(mode=0o700, exist_ok=True)
-        bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        place = os.open(directory, os.O_PATH | os.O_DIRECTORY)
-        try:
-            bell.bind(f"/proc/self/fd/{place}/{self._name}")
-        finally:
-            os.close(place)
-        return bell
+        name = f"{channel}.{self._name}"
+        if self._first is None:
+            place = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+            try:
+                bell.bind(f"/proc/self/fd/{place}/{name}")
+            finally:
+                os.close(place)
+            self._first = directory / name
+        else:
+            (directory / name).hardlink_to(self._first)
 
     def _run(self) -> None:
         if self._bell is not None:
