@@ -23,8 +23,6 @@ START_S = 60.0
 STOP_S = 20.0
 BACK_OFF_MAX_S = 10.0
 STEADY_S = 2.0
-MEMORY = {"MALLOC_ARENA_MAX": "2"}
-"""Threads share the C library's memory pools: a few MB less in each process, and no slower."""
 
 
 class StartError(Exception):
@@ -107,7 +105,7 @@ def _start(name: str, environment: Mapping[str, str], told: list[int]) -> Child:
     try:
         process = subprocess.Popen(
             [sys.executable, "-m", "caryatid", name],
-            env={**MEMORY, **os.environ, **environment, READY_FD: str(writer), PARENT: str(os.getpid())},
+            env={**os.environ, **environment, READY_FD: str(writer), PARENT: str(os.getpid())},
             pass_fds=[writer],
             start_new_session=True,
         )
