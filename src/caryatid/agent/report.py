@@ -293,10 +293,11 @@ class Reporter:
         if amphora.process is None:
             return Reading(epoch, running=False, at=at) if not amphora.lock.locked() else None
         try:
-            rows = await asyncio.wait_for(runtime.statistics(amphora.files.stats_socket), READING_TIMEOUT_S)
+            reading = runtime.statistics_of(amphora.files.stats_socket, amphora.worker)
+            rows = await asyncio.wait_for(reading, READING_TIMEOUT_S)
         except (runtime.RuntimeUnavailable, TimeoutError):
             return None
-        if amphora.epoch != epoch:
+        if rows is None or amphora.epoch != epoch:
             return None
         listeners, pools = interpret(rows)
         return Reading(epoch, True, at, listeners, pools)

@@ -202,11 +202,19 @@ class Row(NamedTuple):
 
 FRONTEND, BACKEND, SERVER = "0", "1", "2"
 STATISTICS_COLUMNS = 33
+PID = re.compile(r"^Pid: (\d+)$", re.MULTILINE)
 
 
 async def statistics(socket: Path) -> list[Row]:
     """`show stat`: a row for each frontend, backend and server."""
     return parse_statistics(await call(socket, "show stat"))
+
+
+async def statistics_of(socket: Path, worker: int) -> list[Row] | None:
+    """The same, of this worker; None if another answers: after a reload the new one does before it is known."""
+    answer = await call(socket, "show info;show stat")
+    pid = PID.search(answer)
+    return parse_statistics(answer) if pid and int(pid[1]) == worker else None
 
 
 def parse_statistics(answer: str) -> list[Row]:

@@ -19,6 +19,8 @@ class Attempt:
     """Of the tree that it works on; 0: it has not looked yet."""
     overtaken: int = 0
     """The fence that an amphora had obeyed before; 0: none had."""
+    renewed_at: float = field(default_factory=time.monotonic)
+    """When its lease was last renewed, in seconds of this process's monotonic clock."""
     _lines: list[tuple[float, str]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

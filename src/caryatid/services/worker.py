@@ -82,5 +82,7 @@ class Worker:
         with self._lock:
             attempts = list(self._attempts)
         for attempt in attempts:
-            work.renew(self._door.database, attempt.claim)
+            if time.monotonic() >= attempt.renewed_at + RENEW_S:
+                attempt.renewed_at = time.monotonic()
+                work.renew(self._door.database, attempt.claim)
             attempt.write(self._door.database)
