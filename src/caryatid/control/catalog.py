@@ -28,9 +28,8 @@ from caryatid.store.database import Tx
 
 from . import references
 from .door import Door
-from .receipt import Accepted, moment, rule
+from .receipt import Accepted, moment, project_of, rule
 
-DEFAULT_PROJECT = "default"
 USED_BY: dict[str, tuple[Kind, str]] = {
     FLAVORPROFILE.name: (FLAVOR, "flavor_profile_id"),
     FLAVOR.name: (LOADBALANCER, "flavor_id"),
@@ -53,7 +52,7 @@ MADE_OF: dict[str, tuple[Kind, str]] = {
 def create(door: Door, caller: Caller, kind: Kind, body: Any) -> Accepted:
     """The row exists. Raises Refused, Conflict where its name or address is taken."""
     at = moment()
-    project_id = _project(caller, body)
+    project_id = project_of(caller, body)
     require(caller, rule(kind, "post"), project_id if kind.owned else None)
     given: dict[str, Any] = {"id": str(uuid4())}
     given |= {"created_at": at, "updated_at": at} if "created_at" in kind.attributes else {}
@@ -105,11 +104,6 @@ def delete(door: Door, caller: Caller, kind: Kind, key: str) -> Accepted:
             hosts.remove_credential(tx, document["id"])
         events.append(tx, "delete", kind.name, key, project_id=document.get("project_id"), root_id=None)
         return Accepted(None, None)
-
-
-def _project(caller: Caller, body: Any) -> str:
-    named = body.get("project_id") if isinstance(body, Mapping) else None
-    return named if isinstance(named, str) and named else caller.project_id or DEFAULT_PROJECT
 
 
 def _document(tx: Tx, kind: Kind, key: str) -> dict[str, Any]:

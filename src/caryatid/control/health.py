@@ -120,9 +120,7 @@ class Observer:
             before = seen.picture
             after = seen.picture = plan.merge(before, message)
             self._count(seen, message)
-            news = (
-                before is None or before.whole is not seen.picture.whole or before.statuses is not after.statuses
-            )
+            news = before is None or before.whole is not seen.picture.whole or before.statuses is not after.statuses
             if news:
                 self._dirty.add(seen.loadbalancer_id)
         if news:

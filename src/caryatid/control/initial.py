@@ -11,9 +11,8 @@ from caryatid.store import rows
 from caryatid.store.database import Tx
 
 from .door import PROVIDER, Door
-from .receipt import moment
+from .receipt import DEFAULT_PROJECT, moment
 
-PROJECT = "default"
 NETWORK_ID = "00000000-0000-4000-8000-000000000001"
 SUBNET_ID = "00000000-0000-4000-8000-000000000002"
 FLAVORS = {"single": "SINGLE", "active-standby": "ACTIVE_STANDBY"}
@@ -32,7 +31,7 @@ def ensure(door: Door) -> None:
 
 def _network(tx: Tx, door: Door) -> None:
     at = moment()
-    owned = {"project_id": PROJECT, "created_at": at, "updated_at": at}
+    owned = {"project_id": DEFAULT_PROJECT, "created_at": at, "updated_at": at}
     _insert(tx, NETWORK, {"name": "default", "shared": True}, {"id": NETWORK_ID, **owned})
     subnet = {"name": "default", "cidr": door.settings.default_subnet_cidr, "network_id": NETWORK_ID}
     if door.settings.network_driver == "noop":

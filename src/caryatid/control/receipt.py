@@ -11,6 +11,7 @@ from caryatid.model.policy import Caller
 from caryatid.store import events, jobs
 from caryatid.store.database import Tx
 
+DEFAULT_PROJECT = "default"
 MICROSECOND = timedelta(microseconds=1)
 
 
@@ -71,6 +72,12 @@ def moments(first: str) -> Iterator[str]:
     while True:
         at += MICROSECOND
         yield at.isoformat(timespec="microseconds")
+
+
+def project_of(caller: Caller, body: Any) -> str:
+    """The project that the body names, else the caller's, else `default`."""
+    named = body.get("project_id") if isinstance(body, Mapping) else None
+    return named if isinstance(named, str) and named else caller.project_id or DEFAULT_PROJECT
 
 
 def rule(kind: Kind, action: str) -> str:

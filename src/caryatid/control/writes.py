@@ -36,10 +36,8 @@ from . import catalog, references
 from .apply import accept, delete_below, insert, locate, lock, ripple, write_ports
 from .check import check, crowded_faults, limits_of
 from .door import Door
-from .receipt import Accepted, Wanted, Wish, moment, moments, rule
+from .receipt import DEFAULT_PROJECT, Accepted, Wanted, Wish, moment, moments, project_of, rule
 
-DEFAULT_PROJECT = "default"
-UNPRIVILEGED_FROM = 1024
 ABOVE: dict[str, tuple[tuple[str, Kind], ...]] = {
     LISTENER.name: (("loadbalancer_id", LOADBALANCER),),
     POOL.name: (("loadbalancer_id", LOADBALANCER), ("listener_id", LISTENER)),
@@ -79,7 +77,7 @@ def create(door: Door, caller: Caller, kind: Kind, body: Any, *, parent_id: str 
 
 def create_tree(door: Door, caller: Caller, body: Any, children: Sequence[Wanted], *, loadbalancer_id: str) -> Accepted:
     """A load balancer and all below it are wanted, in one transaction."""
-    project_id = _project(caller, body)
+    project_id = project_of(caller, body)
     require(caller, rule(LOADBALANCER, "post"), project_id)
     at = moment()
     common = {"project_id": project_id, "created_at": at, "updated_at": at}
@@ -180,11 +178,6 @@ def _add_own_faults(door: Door, kind: Kind, body: Any, given: Mapping[str, Any],
         kind.new(body, {**given, "project_id": DEFAULT_PROJECT, "created_at": at}, _defaults(door, kind))
     except Refused as refused:
         faults.extend(refused.faults)
-
-
-def _project(caller: Caller, body: Any) -> str:
-    named = body.get("project_id") if isinstance(body, Mapping) else None
-    return named if isinstance(named, str) and named else caller.project_id or DEFAULT_PROJECT
 
 
 def _require_special(caller: Caller, kind: Kind, body: Any, action: str, project_id: str) -> None:

@@ -13,18 +13,16 @@ class Service:
 
     name: str
     does: str
-    module: str
-    """Where its `run(settings)` is."""
 
 
 SERVICES: tuple[Service, ...] = (
-    Service("api", "Answers requests.", "caryatid.services.api"),
-    Service("worker", "Puts what is due into effect.", "caryatid.services.core"),
-    Service("health", "Takes agents' reports.", "caryatid.services.core"),
-    Service("housekeeping", "Does what has to be done from time to time.", "caryatid.services.core"),
-    Service("conductor", "Enrols hosts, and is their door.", "caryatid.services.core"),
-    Service("core", "Worker, health, housekeeping and conductor in one process.", "caryatid.services.core"),
-    Service("agent", "Runs amphorae on this host.", "caryatid.services.agent"),
+    Service("api", "Answers requests."),
+    Service("worker", "Puts what is due into effect."),
+    Service("health", "Takes agents' reports."),
+    Service("housekeeping", "Does what has to be done from time to time."),
+    Service("conductor", "Enrols hosts, and is their door."),
+    Service("core", "Worker, health, housekeeping and conductor in one process."),
+    Service("agent", "Runs amphorae on this host."),
 )
 
 CORE = ("worker", "health", "housekeeping", "conductor")

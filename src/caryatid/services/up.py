@@ -40,8 +40,8 @@ class Child:
     again_at: float = 0.0
 
 
-def up(state_dir: Path, names: tuple[str, ...], environment: Mapping[str, str], ready: str) -> int:
-    """Runs processes `names`, each told `environment`, until a signal; prints `ready` when all do their work.
+def up(state_dir: Path, names: tuple[str, ...], ready: str) -> int:
+    """Runs processes `names` until a signal; prints `ready` when all do their work.
 
     Returns the exit status: 0, or 1 when one never became ready.
     """
@@ -56,10 +56,10 @@ def up(state_dir: Path, names: tuple[str, ...], environment: Mapping[str, str], 
     children: dict[str, Child] = {}
     try:
         for name in names:
-            children[name] = _start(name, environment, told)
+            children[name] = _start(name, told)
         if not told:
             _say(ready)
-        _look_after(children, environment, told)
+        _look_after(children, told)
     except StartError as error:
         _say(str(error))
         told.insert(0, signal.SIGINT)
@@ -99,13 +99,13 @@ def _say(text: str) -> None:
     sys.stderr.flush()
 
 
-def _start(name: str, environment: Mapping[str, str], told: list[int]) -> Child:
+def _start(name: str, told: list[int]) -> Child:
     """The process, ready. Raises StartError when it ends or takes too long."""
     reader, writer = os.pipe()
     try:
         process = subprocess.Popen(
             [sys.executable, "-m", "caryatid", name],
-            env={**os.environ, **environment, READY_FD: str(writer), PARENT: str(os.getpid())},
+            env={**os.environ, READY_FD: str(writer), PARENT: str(os.getpid())},
             pass_fds=[writer],
             start_new_session=True,
         )
@@ -124,7 +124,7 @@ def _start(name: str, environment: Mapping[str, str], told: list[int]) -> Child:
     raise StartError(f"The process `{name}` did not start; see its log above.")
 
 
-def _look_after(children: dict[str, Child], environment: Mapping[str, str], told: list[int]) -> None:
+def _look_after(children: dict[str, Child], told: list[int]) -> None:
     """Whatever ends is started again, later each time it does not last."""
     while not told:
         _wait(children, told)
@@ -137,12 +137,12 @@ def _look_after(children: dict[str, Child], environment: Mapping[str, str], told
                 child.again_at = now + (min(BACK_OFF_MAX_S, 0.2 * 2**child.failures) if child.failures else 0)
                 _say(f"Process `{child.name}` ended with {child.process.returncode}.")
             if now >= child.again_at:
-                _restart(children, child, environment, told)
+                _restart(children, child, told)
 
 
-def _restart(children: dict[str, Child], child: Child, environment: Mapping[str, str], told: list[int]) -> None:
+def _restart(children: dict[str, Child], child: Child, told: list[int]) -> None:
     try:
-        fresh = _start(child.name, environment, told)
+        fresh = _start(child.name, told)
     except StartError as error:
         _say(str(error))
         child.failures += 1
@@ -185,4 +185,4 @@ def _stop(children: Mapping[str, Child], number: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(up(Path(sys.argv[2]), tuple(sys.argv[3].split(",")), {}, sys.argv[4]))
+    sys.exit(up(Path(sys.argv[2]), tuple(sys.argv[3].split(",")), sys.argv[4]))
