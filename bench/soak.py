@@ -54,6 +54,10 @@ class Result:
     unexplained: int = 0
     outages_s: list[float] = field(default_factory=list)
 
+    @property
+    def true_after_kill_s(self) -> list[float]:
+        return [settled + true for settled, true in zip(self.settled_s, self.true_s, strict=False)]
+
     def text(self) -> str:
         lines = [
             f"# Soak, {figures.today()}",
@@ -71,8 +75,10 @@ class Result:
             )
         if self.true_s:
             lines.append(
-                f"- settled {len(self.settled_s)} times, at most {max(self.settled_s):.1f} s after the last kill; "
-                f"statuses true at most {max(self.true_s):.1f} s later"
+                f"- settled {len(self.settled_s)} times: nothing was pending {figures.median(self.settled_s):.1f} s (median), "
+                f"{max(self.settled_s):.1f} s (longest) after the last kill; statuses were true "
+                f"{figures.median(self.true_after_kill_s):.1f} s (median), {max(self.true_after_kill_s):.1f} s (longest) "
+                "after the last kill"
             )
         verdict = self.findings or ["no accepted change lost, nothing stuck, no false status"]
         return "\n".join([*lines, "", "## Findings", "", *(f"- {finding}" for finding in verdict), ""])

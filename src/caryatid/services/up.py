@@ -21,7 +21,7 @@ from caryatid.services.process import PARENT, READY_FD
 PID_FILE = "up.pid"
 START_S = 60.0
 STOP_S = 20.0
-BACK_OFF_MAX_S = 10.0
+BACK_OFF_MAX_S = 5.0
 STEADY_S = 2.0
 
 
@@ -35,9 +35,23 @@ class Child:
 
     name: str
     process: subprocess.Popen[bytes]
-    started: float = field(default_factory=time.monotonic)
+    pipe: int | None
+    """What it says on when it does its work; None once it has, or has ended."""
     failures: int = 0
     again_at: float = 0.0
+    """When it is to be started again; 0 while it runs."""
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def late(self) -> bool:
+        """It has not become ready in time."""
+        return self.pipe is not None and time.monotonic() > self.started + START_S
+
+    def close_pipe(self) -> None:
+        """It said that it is ready, or ended."""
+        if self.pipe is not None:
+            os.close(self.pipe)
+        self.pipe = None
 
 
 def up(state_dir: Path, names: tuple[str, ...], ready: str) -> int:
@@ -55,8 +69,9 @@ def up(state_dir: Path, names: tuple[str, ...], ready: str) -> int:
     (state_dir / PID_FILE).write_text(str(os.getpid()))
     children: dict[str, Child] = {}
     try:
-        for name in names:
-            children[name] = _start(name, told)
+        for together in (names[:1], names[1:]):  # the first makes what the others need to start: keys and a token
+            children.update({name: _start(name) for name in together})
+            _until_ready(children, told)
         if not told:
             _say(ready)
         _look_after(children, told)
@@ -99,8 +114,7 @@ def _say(text: str) -> None:
     sys.stderr.flush()
 
 
-def _start(name: str, told: list[int]) -> Child:
-    """The process, ready. Raises StartError when it ends or takes too long."""
+def _start(name: str, failures: int = 0) -> Child:
     reader, writer = os.pipe()
     try:
         process = subprocess.Popen(
@@ -111,62 +125,55 @@ def _start(name: str, told: list[int]) -> Child:
         )
     finally:
         os.close(writer)
-    with contextlib.closing(os.fdopen(reader, "rb", buffering=0)) as pipe:
-        deadline = time.monotonic() + START_S
-        while not told and time.monotonic() < deadline:
-            if select.select([pipe], [], [], 0.2)[0]:
-                if pipe.read(1):
-                    return Child(name, process)
-                break
-    if told:
-        return Child(name, process)
-    process.terminate()
-    raise StartError(f"The process `{name}` did not start; see its log above.")
+    return Child(name, process, reader, failures)
+
+
+def _until_ready(children: Mapping[str, Child], told: list[int]) -> None:
+    """Every process does its work, or a signal came. Raises StartError when one ends or takes too long."""
+    while not told and any(child.pipe is not None for child in children.values()):
+        _wait(children, told)
+        for child in children.values():
+            if child.late or child.process.poll() is not None:
+                raise StartError(f"The process `{child.name}` did not start; see its log above.")
 
 
 def _look_after(children: dict[str, Child], told: list[int]) -> None:
-    """Whatever ends is started again, later each time it does not last."""
+    """Whatever ends is started again, later each time it does not last; none waits for another."""
     while not told:
         _wait(children, told)
+        now = time.monotonic()
         for child in list(children.values()):
+            if child.late:
+                child.process.kill()
             if told or child.process.poll() is None:
                 continue
-            now = time.monotonic()
             if not child.again_at:
+                child.close_pipe()
                 child.failures = 0 if now - child.started > STEADY_S else child.failures + 1
                 child.again_at = now + (min(BACK_OFF_MAX_S, 0.2 * 2**child.failures) if child.failures else 0)
                 _say(f"Process `{child.name}` ended with {child.process.returncode}.")
             if now >= child.again_at:
-                _restart(children, child, told)
-
-
-def _restart(children: dict[str, Child], child: Child, told: list[int]) -> None:
-    try:
-        fresh = _start(child.name, told)
-    except StartError as error:
-        _say(str(error))
-        child.failures += 1
-        child.again_at = time.monotonic() + min(BACK_OFF_MAX_S, 0.2 * 2**child.failures)
-    else:
-        fresh.failures = child.failures
-        children[child.name] = fresh
+                children[child.name] = _start(child.name, child.failures)
 
 
 def _wait(children: Mapping[str, Child], told: list[int]) -> None:
-    """Until a process ends, a signal comes, or a second has passed."""
-    descriptors = []
+    """Until a process ends or becomes ready, a signal comes, one is to be started again, or a second has passed."""
+    ends, pipes = [], {child.pipe: child for child in children.values() if child.pipe is not None}
     for child in children.values():
         with contextlib.suppress(ProcessLookupError):
             if child.process.returncode is None:
-                descriptors.append(os.pidfd_open(child.process.pid))
+                ends.append(os.pidfd_open(child.process.pid))
+    due = min((child.again_at for child in children.values() if child.again_at), default=float("inf"))
     try:
-        waiting = any(child.again_at for child in children.values())
         if not told:
-            select.select(descriptors, [], [], 0.1 if waiting else 1.0)
+            timeout = max(0.0, min(1.0, due - time.monotonic()))
+            for pipe in set(select.select([*ends, *pipes], [], [], timeout)[0]) & set(pipes):
+                if os.read(pipe, 1):  # nothing: it is about to end, which its own descriptor tells
+                    pipes[pipe].close_pipe()
     except InterruptedError:
         pass
     finally:
-        for descriptor in descriptors:
+        for descriptor in ends:
             os.close(descriptor)
 
 
