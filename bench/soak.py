@@ -75,13 +75,15 @@ class Result:
             )
         if self.true_s:
             lines.append(
-                f"- settled {len(self.settled_s)} times: nothing was pending {figures.median(self.settled_s):.1f} s (median), "
-                f"{max(self.settled_s):.1f} s (longest) after the last kill; statuses were true "
-                f"{figures.median(self.true_after_kill_s):.1f} s (median), {max(self.true_after_kill_s):.1f} s (longest) "
-                "after the last kill"
+                f"- settled {len(self.settled_s)} times; after the last kill, nothing was pending "
+                f"{_spread(self.settled_s)} later, statuses were true {_spread(self.true_after_kill_s)} later"
             )
         verdict = self.findings or ["no accepted change lost, nothing stuck, no false status"]
         return "\n".join([*lines, "", "## Findings", "", *(f"- {finding}" for finding in verdict), ""])
+
+
+def _spread(seconds: list[float]) -> str:
+    return f"{figures.median(seconds):.1f} s (median), {max(seconds):.1f} s (longest)"
 
 
 def _counts(counter: Counter[str]) -> str:
