@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether what was accepted is so: in the API, in the HAProxies, in traffic, and in the operating statuses."""
 
+import contextlib
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -13,6 +14,8 @@ from bench.wishes import Root, Thing, Wishes
 
 SETTLE_S = 90
 STATUS_S = 5.0
+STRAY_S = 15.0
+"""Seconds until the housekeeper has been round: its lease, its period, its work."""
 PENDING = ("PENDING_CREATE", "PENDING_UPDATE", "PENDING_DELETE")
 KINDS = ("loadbalancers", "listeners", "pools")
 
@@ -160,8 +163,10 @@ def _extras(made: Installation, wishes: Wishes) -> Iterator[str]:
     for key in set(there) - set(wishes.extras):
         yield f"load balancer {key} ({there[key]['name']}) was deleted, or never accepted"
     serving = {haproxy.amphora_of(made, key) for key in (*roots, *wishes.extras)}
+    with contextlib.suppress(TooLate):  # what an agent had when it could not be reached is removed soon after
+        until(lambda: not set(made.haproxies()) - serving, "strays are gone", STRAY_S, 0.1)
     for amphora_id in set(made.haproxies()) - serving:
-        yield f"HAProxy of amphora {amphora_id} runs for no load balancer"
+        yield f"HAProxy of amphora {amphora_id} runs for no load balancer, {STRAY_S} s after all was settled"
 
 
 # -- statuses

@@ -22,6 +22,8 @@ from .reconcile import release
 
 NOBODYS = 1 << 53
 """Fence for removing what nobody wants any more, whoever asked for it last."""
+DUTY_S = 10.0
+"""Seconds after which somebody else may do a duty that one process has begun."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,10 @@ class Housekeeper:
             if self._due[duty.name] > time.monotonic():
                 continue
             self._due[duty.name] = time.monotonic() + duty.period_s
-            if leases.acquire(self._door.database, duty.name, self._holder, duty.period_s + 30):
+            if leases.acquire(self._door.database, duty.name, self._holder, DUTY_S):
                 try:
                     duty.act(self._door)
                 except Exception:  # noqa: BLE001  one duty's fault is not another's
                     log.get().exception("duty failed", duty=duty.name)
+                # no longer than until it is due again: this process may be no more by then
+                leases.acquire(self._door.database, duty.name, self._holder, duty.period_s)
