@@ -4,7 +4,7 @@
 import argparse
 import time
 
-from bench import api, figures, flow, memory, reports, size, throughput
+from bench import api, figures, flow, memory, reports, size, takeover, throughput
 from bench.figures import Figure
 
 PARTS = {
@@ -14,6 +14,7 @@ PARTS = {
     "reports": reports.run,
     "memory": memory.run,
     "throughput": throughput.run,
+    "takeover": takeover.run,
 }
 
 

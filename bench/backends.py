@@ -60,7 +60,7 @@ class Server:
 
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
-        self._listening = await loop.create_server(lambda: Backend(self), "127.0.0.1", self.port, backlog=1024)
+        self._listening = await loop.create_server(lambda: Backend(self), self._backends.address, self.port, backlog=1024)
         self.port = self._listening.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:
@@ -74,7 +74,8 @@ class Server:
 class Backends:
     """The thread on which backends live. Leaving it ends them all."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        self.address = address
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="backends", daemon=True)
         self._thread.start()

@@ -35,7 +35,14 @@ class Haproxy:
 class Installation:
     """`caryatid up` in a directory of its own. `start` and `stop` may be repeated; `close` leaves nothing behind."""
 
-    def __init__(self, *, noop: bool = False, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        noop: bool = False,
+        environment: Mapping[str, str] | None = None,
+        words: Sequence[str] = ("up",),
+    ) -> None:
+        """`words`: how `caryatid` is started."""
         self.directory = Path(tempfile.mkdtemp(prefix="cb", dir="/tmp"))
         self.listen = f"127.0.0.1:{free_port()}"
         self.url = f"http://{self.listen}"
@@ -50,7 +57,8 @@ class Installation:
             **(NOOP if noop else {}),
             **(environment or {}),
         }
-        self.noop = noop
+        self._words = words
+        self._expected = 2 if noop or "--no-agent" in words else 3
         self.process: subprocess.Popen[bytes] | None = None
         self.api = httpx2.Client(base_url=self.url, timeout=30)
 
@@ -68,7 +76,7 @@ class Installation:
         """`caryatid up` is begun; nothing is waited for."""
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "caryatid", *(words or ("up",))],
+                [sys.executable, "-m", "caryatid", *(words or self._words)],
                 env=self.environment,
                 stdout=log,
                 stderr=log,
@@ -80,12 +88,8 @@ class Installation:
         if self.process is None or self.process.poll() is not None:
             return self.process is not None
         with contextlib.suppress(httpx2.HTTPError):
-            return self.api.get("/healthcheck", timeout=1).status_code == 200 and len(self.services()) == self.expected
+            return self.api.get("/healthcheck", timeout=1).status_code == 200 and len(self.services()) == self._expected
         return False
-
-    @property
-    def expected(self) -> int:
-        return 2 if self.noop else 3
 
     def stop(self, number: signal.Signals = signal.SIGINT, timeout_s: float = 40) -> int:
         """It has ended after this signal; its exit status."""

@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import click
+from pydantic import BaseModel
 
 import caryatid.__main__  # noqa: F401  the services add their commands
 from caryatid import errors
 from caryatid.cli.client import collection
-from caryatid.cli.explain import COLUMNS, Line, documents, lines
+from caryatid.cli.explain import COLUMNS, Line, described, documents, lines
 from caryatid.cli.failures import EXIT_CODES
 from caryatid.cli.groups import group_of
 from caryatid.cli.main import cli
 from caryatid.cli.session import change_options, connection_options
 from caryatid.config import Settings
 from caryatid.model import JOB, KINDS
-from caryatid.model.kind import Kind
+from caryatid.model.flavor import FlavorData, ZoneData
+from caryatid.model.kind import Attribute, Kind
 from caryatid.model.policy import ANYWHERE, AT_HOME, RULES
 from caryatid.model.status import OPERATING, PROVISIONING
 
@@ -53,6 +55,20 @@ def resources() -> Iterator[str]:
     )
     for kind in (*KINDS, JOB):
         yield from _resource(kind)
+    for title, attribute, schema in (
+        ("Flavor data", "flavor_data", FlavorData),
+        ("Zone data", "availability_zone_data", ZoneData),
+    ):
+        yield f"## {title}"
+        yield f"What the JSON object in `{attribute}` may say to the provider `amphora`. All else is refused with 400."
+        yield _keys(schema)
+
+
+def _keys(schema: type[BaseModel]) -> str:
+    columns = ("attribute", "type", "default", "limits", "description")
+    known = [described(Attribute(name, info)) for name, info in schema.model_fields.items()]
+    rows = [[getattr(line, column) for column in columns] for line in known]
+    return table(["Key", "Type", "Default", "Limits", "Description"], [[_code(row[0]), *row[1:]] for row in rows])
 
 
 def _resource(kind: Kind) -> Iterator[str]:

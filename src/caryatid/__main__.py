@@ -15,6 +15,7 @@ from caryatid.services import CORE, SERVICES
 
 if TYPE_CHECKING:
     from caryatid.config import Settings
+    from caryatid.control.authority import Registry
 
 NOOP = {"amphora_driver": "noop", "compute_driver": "noop", "network_driver": "noop"}
 UP = ("core", "agent", "api")
@@ -62,11 +63,12 @@ def guarded(act: Callable[[], Any]) -> Any:
 @cli.command("up")
 @click.option("--listen", help="Address and port of the API (default 127.0.0.1:9876).")
 @click.option("--drivers", type=click.Choice(["haproxy", "noop"]), default="haproxy", help="noop: no data plane.")
+@click.option("--agent/--no-agent", default=True, help="Whether this machine carries amphorae itself.")
 @options
-def up_command(drivers: str, **given: Any) -> None:
+def up_command(drivers: str, *, agent: bool, **given: Any) -> None:
     """Start everything on this machine; Ctrl-C stops it."""
     known = settings(**{**given, **(NOOP if drivers == "noop" else {})})
-    names = UP if known.compute_driver == "hosts" else ("core", "api")
+    names = tuple(name for name in UP if name != "agent" or (agent and known.compute_driver == "hosts"))
     guarded(lambda: prepare(known))
     told = {f"CARYATID_{name.upper()}": str(getattr(known, name)) for name in known.model_fields_set}
     ready = f"Caryatid is up: http://{known.listen} (docs at /docs)"
@@ -102,26 +104,37 @@ def add_service(name: str, does: str) -> None:
     """`caryatid <name>` runs that service alone."""
 
     @cli.command(name, help=does)
-    @click.option("--listen", help="Address and port (api, conductor, health, agent).")
-    @click.option(
-        "--token-file", type=click.Path(path_type=Path, allow_dash=True), help="Enrolment token of a new host (agent)."
-    )
+    @click.option("--listen", help="Address and port (api, conductor, health).")
     @options
-    def command(listen: str | None, token_file: Path | None, **given: Any) -> None:
+    def command(listen: str | None, **given: Any) -> None:
         if listen is not None:
             given["listen" if name == "api" else f"{name}_listen"] = listen
-        guarded(lambda: serve(name, settings(**given), token_file))
+        guarded(lambda: serve(name, settings(**given)))
 
 
-def serve(name: str, known: "Settings", token_file: Path | None = None) -> None:
+@cli.command("agent")
+@click.option("--join", "agent_join", metavar="URL", help="The conductor (default: as the token says).")
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="Enrolment token of a new host; - is standard input. Needed once.",
+)
+@click.option("--listen", "agent_listen", help="Address and port (default 127.0.0.1, some port).")
+@click.option("--advertise", "agent_advertise", metavar="URL", help="Where controllers reach it, if not there.")
+@click.option("--name", "agent_name", help="What the host is called (default: the machine's name).")
+@options
+def agent_command(token_file: Path | None, **given: Any) -> None:
+    """Runs amphorae on this host. Needs no database: its conductor, and a token to enrol with, once."""
+    from caryatid.services import agent
+
+    guarded(lambda: agent.run(settings(**given), token_file))
+
+
+def serve(name: str, known: "Settings") -> None:
     if name == "api":
         from caryatid.services import api
 
         api.run(known)
-    elif name == "agent":
-        from caryatid.services import agent
-
-        agent.run(known, token_file)
     else:
         from caryatid.services import core
 
@@ -157,17 +170,22 @@ def check_command(**given: Any) -> None:
     click.echo("The database is as it should be.")
 
 
-@cli.command("host-token")
-@click.option("--file", "path", type=click.Path(path_type=Path), help="Where to write it (0600); default: stdout.")
-@options
-def token_command(path: Path | None, **given: Any) -> None:
-    """Make a token with which one host can enrol, once, within the hour."""
+def registry(known: "Settings") -> "Registry":
+    """What lets hosts in."""
     from caryatid.control import authority
     from caryatid.store.database import Database
 
-    known = settings(**given)
-    registry = authority.open_registry(Database(known.database_url), known)
-    token = authority.new_token(registry).encode()
+    return authority.open_registry(Database(known.database_url), known)
+
+
+@click.command("token")
+@click.option("--file", "path", type=click.Path(path_type=Path), help="Where to write it (0600); default: stdout.")
+@options
+def token_command(path: Path | None, **given: Any) -> None:
+    """Make a token with which one host can enrol, once, within the hour. To be run where the database is."""
+    from caryatid.control import authority
+
+    token = authority.new_token(registry(settings(**given))).encode()
     if path is None:
         click.echo(token)
         return
@@ -176,8 +194,60 @@ def token_command(path: Path | None, **given: Any) -> None:
         file.write(token)
 
 
+@click.command("rotate-key")
+@click.argument("host")
+@options
+def rotate_key_command(host: str, **given: Any) -> None:
+    """Replace the key with which a host (ID or name) signs its reports. To be run where the database is."""
+    from caryatid.control import rotation
+    from caryatid.store.database import Database
+
+    known = settings(**given)
+    guarded(lambda: rotation.replace_key(Database(known.database_url), host))
+    click.echo("The host gets a new key when it comes next, within a quarter of an hour.")
+
+
+@cli.group("authority")
+def authority_group() -> None:
+    """The certification authority. To be run where the database is."""
+
+
+@authority_group.command("show")
+@options
+def authority_show_command(**given: Any) -> None:
+    """Show who is trusted, and how far a rotation is."""
+    from datetime import UTC, datetime
+
+    from caryatid.control import rotation
+
+    found = guarded(lambda: rotation.standing(registry(settings(**given)), datetime.now(UTC)))
+    click.echo(f"{found.phase} since {found.since:%Y-%m-%d %H:%M} UTC")
+    for number, (fingerprint, end) in enumerate(found.authorities):
+        does = "trusted" if number else "issues "
+        click.echo(f"{does}  {fingerprint}  until {end:%Y-%m-%d %H:%M} UTC")
+    for host_id, name in found.waiting:
+        click.echo(f"waiting for host {host_id}  {name}")
+
+
+@authority_group.command("rotate")
+@options
+def authority_rotate_command(**given: Any) -> None:
+    """Put a new authority in the place of the old one, as soon as every host knows it."""
+    from datetime import UTC, datetime
+
+    from caryatid.control import rotation
+
+    guarded(lambda: rotation.begin(registry(settings(**given)), datetime.now(UTC)))
+    click.echo("Begun; `caryatid authority show` says how far it is.")
+
+
+cli.join("host", token_command)
+cli.join("host", rotate_key_command)
+cli.add_command(click.Command("host-token", hidden=True, params=token_command.params, callback=token_command.callback))
+
 for _service in SERVICES:
-    add_service(_service.name, _service.does)
+    if _service.name != "agent":
+        add_service(_service.name, _service.does)
 
 
 if __name__ == "__main__":

@@ -3,15 +3,26 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from caryatid.target import parse
 
 CONFIG_VARIABLE = "CARYATID_CONFIG"
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
 Limit = Annotated[int, Field(ge=-1)]
+Facility = Annotated[int, Field(ge=0, le=7)]
+
+
+def _targets(text: str) -> str:
+    parse(text)
+    return text
+
+
+LogTargets = Annotated[str, AfterValidator(_targets)]
 
 
 def _state_dir() -> Path:
@@ -34,10 +45,32 @@ class Settings(BaseSettings):
     """Address and port of the API. Without access control it must be a loopback address."""
     conductor_listen: str = "127.0.0.1:9877"
     """Address and port of the conductor, to which hosts come."""
+    conductor_advertise: str = Field(default="", pattern=r"^(https://[^\s/]+)?$")
+    """URL under which hosts reach the conductor, for enrolment tokens; empty: `https://` and where it listens."""
     health_listen: str = "127.0.0.1:5555"
     """Address and UDP port to which agents report."""
+    health_addresses: str = ""
+    """What hosts are told to report to, where several health processes run: their addresses and ports, separated by
+    commas. Every one hears every host. Empty: `health_listen` alone."""
     agent_listen: str = "127.0.0.1:0"
-    """Address and port of the agent; port 0 chooses one and remembers it."""
+    """Address and port of the agent; port 0 chooses one and remembers it. Controllers must be able to reach it."""
+    agent_advertise: str = Field(default="", pattern=r"^(https://[^\s/]+)?$")
+    """URL under which controllers reach the agent; empty: `https://` and where it listens."""
+    agent_join: str = Field(default="", pattern=r"^(https://[^\s/]+/?)?$")
+    """URL of the conductor to which the agent belongs; empty: as its enrolment token says."""
+    agent_name: str = Field(default="", max_length=255)
+    """What the host calls itself; empty: the machine's name."""
+    agent_capacity: Annotated[int, Field(ge=0, le=100_000)] = 1000
+    """Amphorae that the host may carry. Said when it enrols; afterwards `caryatid host set` changes it. So the next."""
+    agent_uplinks: str = ""
+    """Physical networks on which this host can put amphorae, by name: `default=bridge:eth1` (the agent makes a bridge
+    and puts the interface in it; it must have no addresses of the host), `default=macvlan:eth1` (beside the host), or
+    `default=br0` (a bridge that is there already); several with commas between. Needs root."""
+    agent_uid_base: Annotated[int, Field(ge=0, le=2_147_000_000)] = 2_000_000_000
+    """Amphora number n of a host that is in a network namespace runs as this user and group number plus n, and sees no
+    files; nobody else should have them. 0: all as the user `haproxy`."""
+    agent_labels: dict[str, str] = {}
+    """What flavors and availability zones may ask for (`host_labels`); a JSON object in the environment."""
     metrics_listen: str = "127.0.0.1:9878"
     """Address and port where the core process shows its metrics (`/metrics`); empty: nowhere. The API shows its own."""
     api_base_uri: str = ""
@@ -47,8 +80,9 @@ class Settings(BaseSettings):
     """Driver that configures amphorae (`haproxy`, `noop`, or an installed one)."""
     compute_driver: str = "hosts"
     """Driver that provides amphorae (`hosts`, `noop`)."""
-    network_driver: str = "loopback"
-    """Driver that provides VIPs (`loopback`, `noop`)."""
+    network_driver: str = "bridge"
+    """Driver that brings VIPs to amphorae: `bridge` (as each subnet's attachment says), `loopback` (127.0.0.0/8 alone),
+    `noop`."""
     default_subnet_cidr: str = "127.100.0.0/16"
     """Range of the initial subnet `default`, from which load balancers get their addresses."""
 
@@ -89,6 +123,10 @@ class Settings(BaseSettings):
     hard_stop_after_s: Positive = 1800
     """Seconds after which an HAProxy that a reload replaced ends, whatever connections it still has."""
 
+    vrrp_interval_s: Annotated[float, Field(ge=0.03, le=40)] = 0.1
+    """Seconds between two words of an amphora that has the VIPs to the other of its pair, which takes over when it has
+    heard none for a little more than three times that."""
+
     worker_threads: Positive = 4
     """Load balancers that one worker process reconciles at a time."""
     provisioning_deadline_s: Seconds = 300
@@ -100,19 +138,51 @@ class Settings(BaseSettings):
     noop_delay_s: Annotated[float, Field(ge=0)] = 0
     """Seconds that the noop drivers take for each act."""
 
-    report_interval_s: Seconds = 10
+    report_interval_s: Seconds = 5
     """Seconds between an agent's reports of counters."""
     snapshot_interval_s: Seconds = 30
     """Seconds between an agent's full snapshots of an amphora."""
     certificate_days: Positive = 30
-    """Validity of hosts' certificates."""
+    """Validity of hosts' and controllers' certificates; they renew them when half to a third of it is left."""
+    certificate_grace_days: Positive = 90
+    """Days after its end for which a host's certificate can still be renewed, by its key: for hosts that were away."""
+    heartbeat_key_days: Positive = 365
+    """Age at which the key with which a host signs its reports is replaced."""
+    orphan_grace_s: Seconds = 300
+    """Seconds after which an amphora that a host has, but should not have, is removed there."""
     event_retention_days: Positive = 90
     """Days that events, ended jobs and attempts are kept."""
+
+    tenant_log_targets: LogTargets = ""
+    """Syslog receivers of flows (a line a request or connection), separated by commas, each
+    `[udp://|tcp://|tls://]ADDRESS[:PORT]`; every one gets every line. Empty: flows are not logged."""
+    tenant_log_flows: bool = True
+    """Flows of load balancers are logged whose flavor does not say (`log_flows`)."""
+    tenant_log_format: str = ""
+    """Format of a flow (HAProxy's log-format with `{{ project_id }}`, `{{ lb_id }}`, `{{ listener_id }}`), where the
+    flavor has none (`log_format`); empty: Octavia's."""
+    tenant_log_facility: Facility = 0
+    """Syslog facility of flows: n of `local<n>`."""
+    admin_log_targets: LogTargets = ""
+    """Syslog receivers of what HAProxies and this machine's agent have to say, written as `tenant_log_targets`."""
+    admin_log_facility: Facility = 1
+    """Syslog facility of the same: n of `local<n>`."""
+    log_tls_ca: Path | None = None
+    """PEM file of certificates against which TLS receivers' are checked."""
+    log_tls_name: str = Field(default="", pattern=r"^[A-Za-z0-9.-]*$")
+    """Name that TLS receivers' certificates must bear."""
 
     log_level: str = "info"
     """`debug`, `info`, `warning` or `error`."""
     log_format: str = "auto"
     """`json`, `text`, or `auto`: text on a terminal."""
+
+    @model_validator(mode="after")
+    def _tls_receivers_can_be_checked(self) -> Self:
+        targets = parse(f"{self.tenant_log_targets},{self.admin_log_targets}")
+        if any(target.scheme == "tls" for target in targets) and not (self.log_tls_ca and self.log_tls_name):
+            raise ValueError("A TLS log target needs log_tls_ca and log_tls_name.")
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -130,6 +200,12 @@ class Settings(BaseSettings):
     @property
     def database_url(self) -> str:
         return self.database or f"sqlite:///{self.state_dir}/caryatid.db"
+
+    @property
+    def receivers(self) -> list[str]:
+        """Where hosts report to."""
+        told = [address.strip() for address in self.health_addresses.split(",")]
+        return [address for address in told if address] or [self.health_listen]
 
     @property
     def quotas(self) -> dict[str, int]:

@@ -3,15 +3,46 @@
 
 import logging
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
 
+from caryatid.syslog import Sender
+
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
-def configure(level: str = "info", style: str = "auto", **context: Any) -> None:
-    """From now on this process logs to standard error; `context` is on every line (`service="api"`)."""
+class Copied:
+    """Writes each line to standard error, and a copy to syslog receivers."""
+
+    def __init__(self, receivers: Sequence[Sender]) -> None:
+        self._receivers = receivers
+
+    def debug(self, line: str) -> None:
+        self._write("debug", line)
+
+    def info(self, line: str) -> None:
+        self._write("info", line)
+
+    def warning(self, line: str) -> None:
+        self._write("warning", line)
+
+    def error(self, line: str) -> None:
+        self._write("error", line)
+
+    def critical(self, line: str) -> None:
+        self._write("critical", line)
+
+    def _write(self, severity: str, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)  # noqa: T201  this is where lines go
+        for receiver in self._receivers:
+            receiver.put(severity, line)
+
+
+def configure(level: str = "info", style: str = "auto", receivers: Sequence[Sender] = (), **context: Any) -> None:
+    """From now on this process logs to standard error, and to `receivers`; `context` is on every line
+    (`service="api"`)."""
     person = style == "text" or (style == "auto" and sys.stderr.isatty())
     renderer: Any = (
         structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
@@ -27,7 +58,7 @@ def configure(level: str = "info", style: str = "auto", **context: Any) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: Copied(receivers) if receivers else structlog.PrintLogger(sys.stderr),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(

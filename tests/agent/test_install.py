@@ -3,11 +3,17 @@
 
 import asyncio
 import json
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
 
 from caryatid.agent import runtime
 from caryatid.agent.amphora import Amphora
 from caryatid.agent.process import look
-from caryatid.wire.agent import Applied, Refusal, Stale
+from caryatid.wire.agent import Applied, Configuration, Refusal, Stale
+
+CA = (Path(__file__).parent.parent / "plan" / "log-ca.pem").read_text()
 
 
 def how(outcome):
@@ -24,6 +30,27 @@ def test_a_new_amphora_serves_when_its_configuration_is_acknowledged(world):
             assert await world.get(plan) == (200, "one")
 
     world.run(scenario)
+
+
+def test_what_a_configuration_names_beside_it_is_there_before_haproxy_reads_it(world):
+    async def scenario(agent):
+        plan = world.plan()
+        async with world.member("one") as port:
+            wanted = plan.having(plan.server(port)).render()
+            text = wanted.text.replace("global\n", "global\n    ca-base @DIR@\n", 1)
+            ring = f"ring r\n    server s 127.0.0.1:{port} ssl verify required ca-file log-ca-1.pem\n"
+            wanted = wanted.model_copy(update={"text": f"{text}{ring}", "files": {"log-ca-1.pem": CA}})
+            assert how(await agent.put_configuration(wanted)) == "started"
+            assert await world.get(plan) == (200, "one")
+
+    world.run(scenario)
+
+
+def test_no_file_is_written_outside_the_directory(world):
+    wanted = world.plan().render().model_dump()
+    for name in ("../x.pem", "/x.pem", "haproxy.cfg", "a/b.pem", ".pem", "x.pem\n"):
+        with pytest.raises(ValidationError):
+            Configuration.model_validate({**wanted, "files": {name: ""}})
 
 
 def test_the_same_configuration_again_changes_nothing(world):

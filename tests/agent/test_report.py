@@ -46,7 +46,7 @@ class Receiver:
             await self.until(lambda: False, seconds)
 
     def take(self, datagram):
-        for message in unpack(datagram, lambda _: KEY, self.guard).messages:
+        for message in unpack(datagram, lambda _: [KEY], self.guard).messages:
             self.messages.append(message)
             if "host" in message:
                 self.hosts |= message["host"]

@@ -22,6 +22,7 @@ from caryatid.plan.certificates import Identity
 from caryatid.wire.agent import AgentClient, AgentError, AgentRefused, AgentStale, AgentUnauthorized, AgentUnreachable
 from caryatid.wire.conductor import (
     CertificateRequest,
+    ConductorError,
     ConductorRefused,
     Enrolled,
     Enrolment,
@@ -264,7 +265,7 @@ def test_a_certificate_is_renewed_without_a_restart(world, enrolling):
             host = identity.load(enrolling)
             before = enrolling.state_dir.joinpath("host.pem").read_bytes()
             assert not host.renewal_due(datetime.now(UTC))
-            await host.renew()
+            await host.renew(conductor.facts, datetime.now(UTC))
             after = enrolling.state_dir.joinpath("host.pem").read_bytes()
             assert after != before
             assert certificates.identity_of(after) == Identity("host", HOST_ID)
@@ -273,6 +274,23 @@ def test_a_certificate_is_renewed_without_a_restart(world, enrolling):
             assert writer.get_extra_info("peercert")["subject"]
             writer.close()
             client.close()
+
+    asyncio.run(whole())
+
+
+def test_a_certificate_that_does_not_work_does_not_replace_the_one_that_does(world, enrolling):
+    async def whole():
+        conductor = Conductor()
+        async with conductor.serving(), running(enrolling, conductor):
+            host = identity.load(enrolling)
+            before = enrolling.state_dir.joinpath("host.pem").read_bytes()
+            conductor.sign = lambda csr: certificates.sign(
+                conductor.authority, csr.encode(), Identity("host", "somebody-else"), datetime.now(UTC), 30
+            ).decode()
+            with pytest.raises(ConductorError):
+                await host.renew(conductor.facts, datetime.now(UTC))
+            assert enrolling.state_dir.joinpath("host.pem").read_bytes() == before
+            assert (await host.refresh(conductor.facts, datetime.now(UTC))).health_addresses
 
     asyncio.run(whole())
 

@@ -14,7 +14,7 @@ from caryatid.control import initial
 from caryatid.control.attempt import Attempt
 from caryatid.control.door import Door, provider
 from caryatid.control.reconcile import attend
-from caryatid.drivers.noop import WORLD, NoopAmphoraDriver
+from caryatid.drivers.noop import WORLD, NoopAmphoraDriver, NoopNetworkDriver
 from caryatid.store import work
 from caryatid.store.database import Database
 from caryatid.store.wake import Wakeups
@@ -95,7 +95,7 @@ def settings(folder, **more):
 def open_api(url, chosen):
     WORLD.forget()
     database = Database(url)
-    door = Door(database, provider(chosen, NoopAmphoraDriver()), chosen)
+    door = Door(database, provider(chosen, NoopAmphoraDriver(), NoopNetworkDriver()), chosen)
     initial.ensure(door)
     wakeups = Wakeups(database)
     wakeups.start()

@@ -11,6 +11,7 @@ import pytest
 from caryatid.api.conductor import create_app
 from caryatid.config import Settings
 from caryatid.control import authority
+from caryatid.control.credentials import Credentials
 from caryatid.model import HOST
 from caryatid.plan import certificates
 from caryatid.store import hosts, rows
@@ -21,9 +22,9 @@ from caryatid.wire.conductor import (
     ConductorRefused,
     EnrolmentToken,
     HostFacts,
-    enrol,
 )
-from caryatid.wire.tls import client_context, listening_socket, server, server_context
+from caryatid.wire.enrolment import enrol
+from caryatid.wire.tls import client_context, listening_socket, server
 
 FACTS = HostFacts(
     name="h1",
@@ -46,8 +47,7 @@ def registry(tmp_path, sqlite):
 @asynccontextmanager
 async def conducted(registry):
     """The conductor's URL, while it is served."""
-    certificate, key = authority.controller_identity(registry, "controller-test")
-    context = server_context(registry.authority.certificate_pem.decode(), certificate + key, strangers=True)
+    context = Credentials(registry, "controller-test").server()
     listener = listening_socket("127.0.0.1", 0)
     serving = server(create_app(registry), context)
     task = asyncio.create_task(serving.serve(sockets=[listener]))
@@ -131,7 +131,7 @@ def test_a_host_does_not_speak_for_another_nor_does_a_stranger(registry):
                     refused.append(await act)
             await client.close()
             await other_client.close()
-            stranger = client_context(registry.authority.certificate_pem.decode())
+            stranger = client_context(authority.trust_of(registry).bundle)
             async with httpx2.AsyncClient(verify=stranger, base_url=url) as http:
                 answer = await http.put(
                     f"/1/hosts/{other.host_id}",
@@ -165,7 +165,7 @@ def test_a_body_that_is_no_enrolment_is_refused_with_a_reason(registry, content,
         transport = httpx2.ASGITransport(create_app(registry))
         async with httpx2.AsyncClient(transport=transport, base_url="https://c") as http:
             answer = await http.post("/1/enrolments", content=content)
-            assert (await http.get("/1/ca")).content == registry.authority.certificate_pem
+            assert (await http.get("/1/ca")).text == authority.trust_of(registry).bundle
             return answer
 
     answer = asyncio.run(story())

@@ -50,7 +50,8 @@ def test_what_does_not_fit_is_counted(rest, said):
 
 
 def test_jobs_and_hosts_are_shown():
-    host = {"name": "h1", "agent_url": "https://127.0.0.1:1", "haproxy_version": "2.6", "enabled": True}
+    host = {"name": "h1", "agent_url": "https://127.0.0.1:1", "haproxy_version": "2.6", "enabled": True,
+            "duty": "SERVING", "operating_status": "ONLINE", "used": 3, "capacity": 10}  # fmt: skip
     job = {"id": "j1", "action": "create", "resource_type": "pool", "resource_id": "p1", "state": "retrying",
            "reason": "no host", "created_at": "2026"}  # fmt: skip
     shown = text_of(Overview([], {}, [host], [job], more_jobs=True))

@@ -19,7 +19,7 @@ from caryatid.control.attempt import Attempt
 from caryatid.control.door import Door, provider
 from caryatid.control.reconcile import attend
 from caryatid.drivers.amphora.base import TimeOutException
-from caryatid.drivers.noop import WORLD, NoopAmphoraDriver
+from caryatid.drivers.noop import WORLD, NoopAmphoraDriver, NoopNetworkDriver
 from caryatid.errors import CaryatidError, LeaseLost
 from caryatid.model import AMPHORA, LISTENER, LOADBALANCER, MEMBER, POOL, PORT
 from caryatid.model.policy import Caller
@@ -64,7 +64,7 @@ class World(RuleBasedStateMachine):
             network_driver="noop",
             delete_deadline_s=1e9,
         )
-        self.door = Door(Database(url), provider(known, NoopAmphoraDriver()), known)
+        self.door = Door(Database(url), provider(known, NoopAmphoraDriver(), NoopNetworkDriver()), known)
         initial.ensure(self.door)
 
     def teardown(self):

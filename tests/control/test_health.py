@@ -94,6 +94,46 @@ def test_counters_survive_restarts_of_haproxy_and_of_the_receiver(door, chain):
     assert total() == 15
 
 
+def test_a_status_is_written_at_once_and_counters_when_it_is_their_turn(door, chain):
+    def counted():
+        with door.database.read() as tx:
+            return observations.statistics(tx, loadbalancer_id=chain[0]["id"])["bytes_in"]
+
+    observer = Observer(door.database)
+    observer.take(report(chain, at=1, counters=(10, 0, 0, 0, 0)))
+    assert observer.flush(tally=False) == 4
+    assert (statuses(door, chain), counted()) == (["ONLINE"] * 4, 0)
+    observer.take(report(chain, at=2, counters=(30, 0, 0, 0, 0)))
+    observer.flush()
+    assert counted() == 30
+
+
+def test_counters_that_have_not_moved_are_right_whoever_wrote_them(door, chain):
+    def counted():
+        with door.database.read() as tx:
+            found = observations.statistics(tx, loadbalancer_id=chain[0]["id"])
+            return found["bytes_in"], found["active_connections"]
+
+    one, other = Observer(door.database), Observer(door.database)
+    said = [(one, (10, 0, 3, 5, 0)), (other, (20, 0, 2, 6, 0)), (one, (20, 0, 2, 6, 0)), (one, (20, 0, 2, 6, 0))]
+    for at, (observer, counters) in enumerate(said, 1):
+        observer.take(report(chain, at=at, counters=counters))
+        observer.flush()
+        assert counted() == (counters[0], counters[2])
+    one.take(report(chain, at=9, epoch="e2", counters=(20, 0, 2, 6, 0)))
+    one.flush()
+    assert counted() == (40, 2), "the same numbers in another life of the process are others"
+
+
+def test_amphorae_of_one_report_are_met_together_and_strangers_do_not_hinder(door, chain):
+    observer = Observer(door.database)
+    both = report(chain)
+    both.messages.insert(0, {**both.messages[0], "amphora_id": "nobody", "loadbalancer_id": "nothing"})
+    assert not observer.take(both), "the host was not heard before"
+    assert observer.flush() == 4
+    assert statuses(door, chain) == ["ONLINE"] * 4
+
+
 def test_a_disabled_load_balancer_is_offline_whatever_is_seen(door, caller, chain):
     observer = Observer(door.database)
     observer.take(report(chain))
@@ -138,3 +178,33 @@ def test_who_begins_to_listen_in_the_middle_forgets_nobody_and_wants_to_be_told_
     assert second.take(report(chain, at=4, word="DOWN"))
     second.flush()
     assert statuses(door, chain) == ["ERROR", "ONLINE", "ERROR", "ERROR"]
+
+
+def role_of(door, amphora_id):
+    with door.database.read() as tx:
+        return observations.roles_of(tx, [amphora_id]).get(amphora_id)
+
+
+def test_the_part_that_an_amphora_has_in_its_pair_is_written_when_it_changes(door, chain):
+    observer, amphora_id = Observer(door.database), chain[-1]["id"]
+    for at, word, shown in ((1, "BACKUP", "BACKUP"), (3, "MASTER", "MASTER"), (2, "FAULT", "MASTER")):
+        told = report(chain, at=at)
+        told.messages[0]["role"] = word
+        observer.take(told)
+        observer.flush()
+        assert role_of(door, amphora_id) == shown
+    observer.take(report(chain, at=4))
+    assert observer.flush() == 0
+
+
+def test_of_a_pair_only_who_said_so_last_is_the_master(door, chain):
+    observer, root, first = Observer(door.database), chain[0], chain[-1]
+    second = {**first, "id": "33333333-0000-4000-8000-000000000001"}
+    with door.database.transaction() as tx:
+        rows.insert(tx, AMPHORA, [AMPHORA.load(second)])
+    for amphora in (first, second):
+        told = report((root, *chain[1:4], amphora))
+        told.messages[0]["role"] = "MASTER"
+        observer.take(told)
+        observer.flush()
+    assert (role_of(door, first["id"]), role_of(door, second["id"])) == ("FAULT", "MASTER")

@@ -69,12 +69,6 @@ def test_it_is_valid_for_the_days_asked_and_never_longer_than_the_authority(auth
     assert end == authority_end
 
 
-def test_renewal_is_due_when_less_than_a_third_is_left(authority):
-    pem = signed(authority, days=30)
-    assert not certificates.renewal_due(pem, NOW + timedelta(days=19))
-    assert certificates.renewal_due(pem, NOW + timedelta(days=21))
-
-
 def test_it_may_be_server_and_client_but_sign_nothing(authority):
     certificate = x509.load_pem_x509_certificate(signed(authority))
     usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value

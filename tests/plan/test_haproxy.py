@@ -12,8 +12,10 @@ import pytest
 import yaml
 
 from caryatid.model.tree import Tree
-from caryatid.plan.haproxy import RenderSettings, Unrenderable, render
+from caryatid.plan.haproxy import LogSettings, RenderSettings, Unrenderable, render
+from caryatid.target import parse
 
+CA = (Path(__file__).parent / "log-ca.pem").read_text()
 GOLDEN = Path(__file__).parent.parent / "golden" / "haproxy"
 CASES = sorted(path.stem for path in GOLDEN.glob("*.yaml"))
 Grow = Callable[[Any], Tree]
@@ -35,12 +37,21 @@ def test_the_configuration_is_the_golden_one_and_haproxy_takes_it_without_a_warn
     case: str, grow: Grow, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     document = yaml.safe_load((GOLDEN / f"{case}.yaml").read_text())
-    text = render(grow(document), settings=RenderSettings(**document.get("settings", {}))).text
+    rendered = render(grow(document), settings=render_settings(document))
+    text = rendered.text
+    for name, content in rendered.files.items():
+        (tmp_path / name).write_text(content)
     golden = GOLDEN / f"{case}.cfg"
     if request.config.getoption("--update-golden"):
         golden.write_text(text)
     assert text == golden.read_text()
     assert haproxy_check(text, tmp_path) == ""
+
+
+def render_settings(document: dict[str, Any]) -> RenderSettings:
+    logs = document.get("logs", {})
+    targets = {purpose: parse(logs[purpose]) for purpose in ("tenant", "admin") if purpose in logs}
+    return RenderSettings(**document.get("settings", {}), logs=LogSettings(**{**logs, **targets, "tls_ca": CA}))
 
 
 def http(members: list[dict[str, Any]], **pool: Any) -> dict[str, Any]:

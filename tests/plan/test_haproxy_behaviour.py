@@ -117,6 +117,8 @@ def serving(rendered: Rendered, address: str, port: int = PORT) -> Iterator[Bala
     text = rendered.text.replace("@DIR@", str(run)).replace("@RUN@", str(run))
     (run / "haproxy.cfg").write_text(re.sub(r"@MAXCONN:\d+@", "200", text))
     (run / "servers.state").write_text("1\n")
+    for name, content in rendered.files.items():
+        (run / name).write_text(content)
     process = subprocess.Popen(
         ["haproxy", "-db", "-f", str(run / "haproxy.cfg")], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )

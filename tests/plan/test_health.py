@@ -130,6 +130,21 @@ def test_a_report_that_says_nothing_new_changes_nothing_and_costs_nothing() -> N
     assert changes(statuses(picture), statuses(again)) == []
 
 
+def test_news_read_in_the_same_moment_as_a_snapshot_is_kept() -> None:
+    picture = seen({"blue:web": ("UP", {"m": "UP"})})
+    picture = merge(picture, message(5, full=False, pools={"blue:web": ("UP", {"new": "DOWN"})}))
+    snapshot = message(5, listeners={"web": LISTENER}, pools={"blue:web": ("UP", {"m": "UP"})})
+    assert told(merge(picture, snapshot))["new"] == "ERROR"
+
+
+def test_a_word_is_as_old_as_the_snapshot_it_came_with() -> None:
+    picture = merge(seen({"blue:web": ("UP", {"m": "UP", "n": "UP"})}), message(2, full=False))
+    picture = merge(picture, message(5, pools={"blue:web": ("UP", {"m": "UP", "n": "UP"})}))
+    late = merge(picture, message(4, full=False, pools={"blue:web": ("UP", {"m": "DOWN"})}))
+    news = merge(late, message(6, full=False, pools={"blue:web": ("UP", {"n": "DOWN"})}))
+    assert (told(late)["m"], told(news)["m"], told(news)["n"]) == ("ONLINE", "ONLINE", "ERROR")
+
+
 ORDER = st.permutations([
     message(1, pools={"blue:web": ("UP", {"m": "UP", "gone": "UP"})}, listeners={"web": LISTENER}),
     message(2, full=False, pools={"blue:web": ("UP", {"m": "DOWN"})}),

@@ -47,8 +47,8 @@ class Garden:
     def root(self, **body: Any) -> str:
         row = self.row(LOADBALANCER, **body)
         with self.database.transaction() as tx:
-            rows.insert(tx, LOADBALANCER, [row], root_id=row.id, generation=0)
-            work.ask(tx, row.id)
+            rows.insert(tx, LOADBALANCER, [row], root_id=row.id, generation=rows.FIRST)
+            work.begin(tx, row.id)
         return str(row.id)
 
     def add(self, kind: Kind, root_id: str, **body: Any) -> str:

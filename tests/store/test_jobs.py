@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
+from sqlalchemy import text
 
 from caryatid.errors import Refused
 from caryatid.model import JOB
@@ -107,3 +108,13 @@ def test_old_history_is_forgotten_but_not_what_is_open(garden, open_job):
         assert jobs.purge(tx, "2999-01-01T00:00:00.000000") == 1
     assert get(garden, receipts[0]) is None
     assert get(garden, receipts[1]) is not None
+
+
+def test_an_attempt_that_never_ended_is_forgotten_in_its_turn(garden):
+    garden.root()
+    attempt(garden, 1)  # and the worker is killed
+    with garden.database.transaction() as tx:
+        jobs.purge(tx, "2000-01-01T00:00:00.000000")
+        assert tx.connection.execute(text("SELECT count(*) FROM attempt")).scalar() == 1
+        jobs.purge(tx, "2999-01-01T00:00:00.000000")
+        assert tx.connection.execute(text("SELECT count(*) FROM attempt")).scalar() == 0

@@ -11,8 +11,11 @@ def test_the_last_word_is_kept(tx):
     observations.write(tx, [("member", "m", "lb", "ONLINE"), ("pool", "p", "lb", "ONLINE")], 1.5)
     observations.write(tx, [("member", "m", "lb", "ERROR")], 2.5)
     observations.write(tx, [], 3.5)
-    assert observations.seen(tx, "lb") == {("member", "m"): ("ERROR", 2.5), ("pool", "p"): ("ONLINE", 1.5)}
-    assert observations.seen(tx, "other") == {}
+    assert observations.seen(tx, ["lb", "other"]) == {
+        "lb": {("member", "m"): ("ERROR", 2.5), ("pool", "p"): ("ONLINE", 1.5)},
+        "other": {},
+    }
+    assert observations.seen(tx, []) == {}
 
 
 def test_counters_survive_restarts(tx):
@@ -24,6 +27,19 @@ def test_counters_survive_restarts(tx):
     found = observations.statistics(tx, listener_id="l1")
     assert (found["bytes_in"], found["total_connections"], found["active_connections"]) == (170, 9, 3)
     assert found["bytes_out"] == 10
+
+
+def test_several_lives_of_several_processes_written_at_once_are_each_counted_once(tx):
+    lives = [
+        Counters(listener, amphora, "lb", epoch, bytes_in=count, active_connections=count)
+        for epoch, count in (("e1", 100), ("e2", 10), ("e3", 1))
+        for listener, amphora in (("l2", "a1"), ("l1", "a2"), ("l1", "a1"))
+    ]
+    observations.write_statistics(tx, lives)
+    observations.write_statistics(tx, [replace(lives[-1], bytes_in=4)])
+    assert observations.statistics(tx, listener_id="l2")["bytes_in"] == 111
+    found = observations.statistics(tx, listener_id="l1")
+    assert (found["bytes_in"], found["active_connections"]) == (111 + 114, 2)
 
 
 def test_counters_are_summed_over_listeners_and_amphorae(tx):
@@ -64,12 +80,12 @@ def test_what_was_seen_goes_with_what_is_gone(garden):
     garden.delete(LISTENER, root, listener)
     garden.settle(Done)
     with garden.database.transaction() as tx:
-        assert set(observations.seen(tx, root)) == {("loadbalancer", root)}
+        assert set(observations.seen(tx, [root])[root]) == {("loadbalancer", root)}
         assert observations.statistics(tx, loadbalancer_id=root)["bytes_in"] == 0
     garden.delete(LOADBALANCER, root, root)
     garden.settle(Done)
     with garden.database.transaction() as tx:
-        assert observations.seen(tx, root) == {}
+        assert observations.seen(tx, [root])[root] == {}
         observations.write(tx, [("listener", listener, root, "ONLINE")], 2.0)  # a late report
         assert observations.purge(tx) == 1
-        assert observations.seen(tx, root) == {}
+        assert observations.seen(tx, [root])[root] == {}

@@ -18,8 +18,8 @@ def test_fifty_at_once_against_a_quota_of_ten_give_exactly_ten(garden):
         try:
             with garden.database.transaction() as tx:
                 quotas.take(tx, "p1", {"loadbalancer": 1}, {"loadbalancer": 10})
-                rows.insert(tx, LOADBALANCER, [row], root_id=row.id, generation=0)
-                work.ask(tx, row.id)
+                rows.insert(tx, LOADBALANCER, [row], root_id=row.id, generation=rows.FIRST)
+                work.begin(tx, row.id)
         except Forbidden:
             return False
         return True

@@ -49,6 +49,17 @@ def test_documents_name_those_that_refer_to_them_oldest_first(garden):
     assert garden.get(POOL, garden.add(POOL, root))["healthmonitor_id"] is None
 
 
+def test_each_document_of_a_list_names_its_own_by_age_and_not_by_when_they_were_written(garden):
+    first, second, empty = garden.root(), garden.root(), garden.root()
+    older, younger = (garden.row(POOL, loadbalancer_id=first) for _ in range(2))
+    with garden.database.transaction() as tx:
+        rows.insert(tx, POOL, [younger, older], root_id=first, generation=work.ask(tx, first))
+    other = garden.add(POOL, second)
+    with garden.database.read() as tx:
+        found = {document["id"]: document["pools"] for document in rows.find(tx, LOADBALANCER)}
+    assert found == {first: [older.id, younger.id], second: [other], empty: []}
+
+
 def test_a_pool_names_listeners_that_send_to_it_by_a_policy_each_once(garden):
     ids = garden.whole()
     root, pool = ids["loadbalancer"], ids["pool"]

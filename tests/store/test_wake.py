@@ -82,6 +82,16 @@ def test_what_is_rolled_back_wakes_nobody_and_other_channels_neither(database, b
     assert bell.count == 0
 
 
+def test_one_commit_wakes_who_listens_to_any_of_its_channels(database, bell, wakeups):
+    jobs = Bell()
+    wakeups.subscribe("jobs", jobs.ring)
+    with database.transaction() as tx:
+        for channel in ("work", "jobs", "work"):
+            wake.notify(tx, channel)
+    assert bell.wait(SOON_S)
+    assert jobs.wait(SOON_S)
+
+
 def test_who_no_longer_listens_is_not_woken(database, wakeups):
     gone, last = Bell(), Bell()
     wakeups.subscribe("work", gone.ring)()

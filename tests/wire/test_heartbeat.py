@@ -47,14 +47,14 @@ def message(members=2, **more):
     }
 
 
-def key_of(host):
-    return KEY if host == "h1" else None
+def keys_of(host):
+    return [KEY] if host == "h1" else []
 
 
 def test_what_is_packed_is_unpacked():
     messages = [message(), {"host": {name(): ("hash", 4)}, "part": (0, 1)}]
     (datagram,) = pack(KEY, Header("h1", 7, 100), messages)
-    report = unpack(datagram, key_of, ReplayGuard())
+    report = unpack(datagram, keys_of, ReplayGuard())
     assert (report.host_id, report.boot_id, report.sequence) == ("h1", 7, 100)
     assert report.messages == messages
 
@@ -64,7 +64,7 @@ def test_many_amphorae_share_datagrams_and_each_has_its_own_sequence():
     datagrams = pack(KEY, Header("h1", 7, 100), messages)
     assert len(datagrams) < 10
     guard = ReplayGuard()
-    reports = [unpack(datagram, key_of, guard) for datagram in datagrams]
+    reports = [unpack(datagram, keys_of, guard) for datagram in datagrams]
     assert [report.sequence for report in reports] == list(range(100, 100 + len(datagrams)))
     assert [one for report in reports for one in report.messages] == messages
 
@@ -79,7 +79,7 @@ def test_a_snapshot_of_any_size_fits_into_small_datagrams_and_can_be_put_togethe
     parts = {}
     for datagram in pack(KEY, Header("h1", 7, 1), [whole]):
         assert len(datagram) <= DATAGRAM_BYTES_MAX
-        for part in unpack(datagram, key_of, guard).messages:
+        for part in unpack(datagram, keys_of, guard).messages:
             parts[part["part"][0]] = part
             count = part["part"][1]
     assert sorted(parts) == list(range(count))
@@ -100,46 +100,46 @@ def test_a_forged_datagram_is_known_as_such():
         broken = bytearray(datagram)
         broken[position] ^= 1
         with pytest.raises(HeartbeatForged):
-            unpack(bytes(broken), key_of, guard)
+            unpack(bytes(broken), keys_of, guard)
     (other,) = pack(b"x" * 32, Header("h1", 7, 1), [message()])
     with pytest.raises(HeartbeatForged):
-        unpack(other, key_of, guard)
+        unpack(other, keys_of, guard)
     (unknown,) = pack(KEY, Header("h2", 7, 1), [message()])
     with pytest.raises(HeartbeatForged):
-        unpack(unknown, key_of, guard)
-    unpack(datagram, key_of, guard)
+        unpack(unknown, keys_of, guard)
+    unpack(datagram, keys_of, guard)
 
 
 def test_a_replayed_datagram_is_refused_and_a_reordered_one_is_not():
     datagrams = [pack(KEY, Header("h1", 7, number), [message()])[0] for number in range(200)]
     guard = ReplayGuard()
     for number in (0, 2, 1, 5, 3, 4, 60):
-        unpack(datagrams[number], key_of, guard)
+        unpack(datagrams[number], keys_of, guard)
     for number in (0, 1, 2, 3, 4, 5, 60):
         with pytest.raises(HeartbeatReplayed):
-            unpack(datagrams[number], key_of, guard)
-    unpack(datagrams[120], key_of, guard)
-    unpack(datagrams[57], key_of, guard)
+            unpack(datagrams[number], keys_of, guard)
+    unpack(datagrams[120], keys_of, guard)
+    unpack(datagrams[57], keys_of, guard)
     with pytest.raises(HeartbeatReplayed):
-        unpack(datagrams[56], key_of, guard)
+        unpack(datagrams[56], keys_of, guard)
 
 
 def test_a_datagram_of_an_earlier_start_of_the_agent_is_refused():
     guard = ReplayGuard()
     order = ((7, 9), (8, 1), (7, 10))
     old, new, later = (pack(KEY, Header("h1", boot, number), [message()])[0] for boot, number in order)
-    unpack(old, key_of, guard)
-    unpack(new, key_of, guard)
+    unpack(old, keys_of, guard)
+    unpack(new, keys_of, guard)
     with pytest.raises(HeartbeatReplayed):
-        unpack(later, key_of, guard)
+        unpack(later, keys_of, guard)
     guard.forget("h1")
-    unpack(later, key_of, guard)
+    unpack(later, keys_of, guard)
 
 
 @given(st.binary(max_size=1300))
 def test_noise_is_malformed(noise):
     with pytest.raises(HeartbeatMalformed):
-        unpack(noise, key_of, ReplayGuard())
+        unpack(noise, keys_of, ReplayGuard())
 
 
 def signed(body: bytes, version: int = 1) -> bytes:
@@ -163,14 +163,14 @@ def signed(body: bytes, version: int = 1) -> bytes:
 )
 def test_a_host_that_sends_nonsense_under_its_own_key_does_no_harm(body):
     with pytest.raises(HeartbeatMalformed):
-        unpack(signed(body), key_of, ReplayGuard())
+        unpack(signed(body), keys_of, ReplayGuard())
 
 
 def test_an_unknown_version_is_malformed_and_unknown_members_are_ignored():
     body = zlib.compress(orjson.dumps([message(novelty=1)]))
     with pytest.raises(HeartbeatMalformed):
-        unpack(signed(body, version=9), key_of, ReplayGuard())
-    (one,) = unpack(signed(body), key_of, ReplayGuard()).messages
+        unpack(signed(body, version=9), keys_of, ReplayGuard())
+    (one,) = unpack(signed(body), keys_of, ReplayGuard()).messages
     assert "novelty" not in one
 
 

@@ -2,12 +2,21 @@
 """One amphora as the agent holds it in memory."""
 
 import asyncio
+import time
 from collections.abc import Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from caryatid.agent.files import Files, Record
+from caryatid.agent.namespace import Namespace, find
 from caryatid.agent.process import Process, look, started_at
 from caryatid.wire.agent import AmphoraState, Server
+from caryatid.wire.heartbeat import Role
+
+if TYPE_CHECKING:
+    from caryatid.agent.keepalived import Keepalived
+
+FAILED_ATTEMPTS = 3
+FAILED_S = 2.0
 
 
 class Amphora:
@@ -30,9 +39,15 @@ class Amphora:
         """Unexpected deaths that we have seen."""
         self.attempt = 0
         self.reviving = False
+        self.down_at = 0.0
+        """When its process died, or was found dead, on the monotonic clock."""
         self.newest = record.order
         """The highest (fence, generation) that was ever asked for, also if it still waits for the lock."""
         self.gone = False
+        self.space: Namespace | None = None
+        """Where its processes run; None: in the host's own network."""
+        self.keepalived: Keepalived | None = None
+        """Only in a namespace."""
         self.lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -44,6 +59,29 @@ class Amphora:
     def healthy(self) -> bool:
         """It does what its configuration asks for."""
         return self.process is not None or not self.wanted
+
+    @property
+    def failed(self) -> bool:
+        """It is not to be had again here, as far as can be told: it should be replaced elsewhere."""
+        long = time.monotonic() - self.down_at >= FAILED_S
+        return self.reviving and not self.healthy and (long or self.attempt >= FAILED_ATTEMPTS)
+
+    @property
+    def role(self) -> Role | None:
+        """Its part in its pair now; None: it is not one of a pair."""
+        return self.keepalived.role if self.keepalived else None
+
+    def note(self, record: Record) -> None:
+        """Remember this, also after a crash."""
+        self.record = record
+        self.files.save_record(record, durable=True)
+
+    def prefix(self) -> list[str]:
+        """What to put before a command so that it runs in its network, with no more open files than it needs."""
+        if self.space is None:
+            return []
+        files = [find("prlimit") or "prlimit", f"--nofile={self.files.open_files()}", "--"] if self.files.uid else []
+        return [*self.space.spawn_prefix(), *files]
 
     def note_worker(self, pid: int) -> None:
         """Remember whose counters count from now on."""
@@ -65,6 +103,8 @@ class Amphora:
         if self.process:
             self.process.release()
             self.process = None
+        if self.keepalived:
+            self.keepalived.close()
 
     def state(self) -> dict[str, Any]:
         """Members of AmphoraState."""

@@ -2,7 +2,9 @@
 """The agent's API (see caryatid.wire.agent): authorise, read, call, answer."""
 
 import re
+import ssl
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import orjson
 from pydantic import BaseModel, ValidationError
@@ -13,26 +15,36 @@ from starlette.routing import Route
 
 from caryatid.agent.host import Agent
 from caryatid.agent.install import Broken, Outcome
-from caryatid.wire.agent import ID_PATTERN, VERSION, Applied, Configuration, Refusal, Stale
+from caryatid.agent.probe import probe
+from caryatid.wire.agent import VERSION, Applied, Configuration, Probe, Refusal, Stale
+from caryatid.wire.body import ID_PATTERN
+from caryatid.wire.network import Plug
 from caryatid.wire.tls import Peer
 
 BODY_BYTES_MAX = 16 << 20
 CONTROLLER = "controller"
 AMPHORA_ID = re.compile(ID_PATTERN)
 
+WantedT = TypeVar("WantedT", Configuration, Plug)
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def create_app(agent: Agent) -> Starlette:
-    """The ASGI application. Only a peer whose certificate has the role `controller` gets past its door."""
-    handlers = Handlers(agent)
+def create_app(agent: Agent, client: Callable[[], ssl.SSLContext]) -> Starlette:
+    """The ASGI application. Only a peer whose certificate has the role `controller` gets past its door.
+
+    `client`: TLS with which this host calls others.
+    """
+    handlers = Handlers(agent, client)
     one = f"/{VERSION}/amphorae/{{amphora_id}}"
     table: list[tuple[str, str, Handler]] = [
         (f"/{VERSION}", "GET", handlers.info),
         (f"/{VERSION}/", "GET", handlers.info),
+        (f"/{VERSION}/probe", "POST", handlers.probe),
         (f"/{VERSION}/amphorae", "GET", handlers.amphorae),
         (one, "GET", handlers.amphora),
         (one, "DELETE", handlers.delete),
+        (f"{one}/network", "PUT", handlers.put_network),
+        (f"/{VERSION}/leftovers", "GET", handlers.leftovers),
         (f"{one}/configuration", "PUT", handlers.put_configuration),
         (f"{one}/diagnostics", "GET", handlers.diagnostics),
     ]
@@ -42,11 +54,19 @@ def create_app(agent: Agent) -> Starlette:
 class Handlers:
     """One method for each request that the agent answers."""
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Agent, client: Callable[[], ssl.SSLContext]) -> None:
         self._agent = agent
+        self._client = client
 
     async def info(self, _: Request) -> Response:
         return _json(self._agent.info())
+
+    async def probe(self, request: Request) -> Response:
+        try:
+            wanted = Probe.model_validate_json(await _body(request) or b"")
+        except ValidationError as error:
+            return _json(Refusal(reason=_faults(error)), 400)
+        return _json(await probe(wanted, self._client()))
 
     async def amphorae(self, _: Request) -> Response:
         return _raw(orjson.dumps([amphora.state() for amphora in self._agent.amphorae.values()]))
@@ -59,16 +79,21 @@ class Handlers:
         found = self._agent.amphorae.get(request.path_params["amphora_id"])
         return _json(await self._agent.diagnostics(found)) if found else _absent()
 
+    async def leftovers(self, _: Request) -> Response:
+        """Names of network namespaces of ours without an amphora."""
+        return _raw(orjson.dumps(self._agent.networks.leftovers(self._agent.amphorae)))
+
+    async def put_network(self, request: Request) -> Response:
+        wanted = await _wanted(request, Plug)
+        if isinstance(wanted, Response):
+            return wanted
+        refusal = await self._agent.put_network(wanted)
+        return _answer(refusal) if refusal else Response(status_code=204)
+
     async def put_configuration(self, request: Request) -> Response:
-        body = await _body(request)
-        if body is None:
-            return _json(Refusal(reason=f"The body is larger than {BODY_BYTES_MAX} bytes."), 413)
-        try:
-            wanted = Configuration.model_validate_json(body)
-        except ValidationError as error:
-            return _json(Refusal(reason=_faults(error)), 400)
-        if wanted.amphora_id != request.path_params["amphora_id"]:
-            return _json(Refusal(reason="The amphora_id of the body is not the one of the path."), 400)
+        wanted = await _wanted(request, Configuration)
+        if isinstance(wanted, Response):
+            return wanted
         return _answer(await self._agent.put_configuration(wanted))
 
     async def delete(self, request: Request) -> Response:
@@ -81,6 +106,20 @@ class Handlers:
             return _json(Refusal(reason="generation and fence must not be negative, and the id must be one."), 400)
         stale = await self._agent.delete(amphora_id, *numbers)
         return _json(stale, 412) if stale else Response(status_code=204)
+
+
+async def _wanted(request: Request, kind: type[WantedT]) -> WantedT | Response:
+    """The body of a request about one amphora, or the answer that it gets instead."""
+    body = await _body(request)
+    if body is None:
+        return _json(Refusal(reason=f"The body is larger than {BODY_BYTES_MAX} bytes."), 413)
+    try:
+        wanted = kind.model_validate_json(body)
+    except ValidationError as error:
+        return _json(Refusal(reason=_faults(error)), 400)
+    if wanted.amphora_id != request.path_params["amphora_id"]:
+        return _json(Refusal(reason="The amphora_id of the body is not the one of the path."), 400)
+    return wanted
 
 
 def _answer(outcome: Outcome) -> Response:

@@ -18,11 +18,13 @@ from pydantic import BaseModel, ConfigDict
 
 from caryatid.agent.settings import AgentSettings, make_private
 from caryatid.wire.agent import DIRECTORY_TOKEN, RUN_TOKEN, Configuration, Server
+from caryatid.wire.network import Plug
 
 TOMBSTONE_AGE_S = 7 * 24 * 3600
 OUTPUT_BYTES_MAX = 1 << 20
 MAXCONN = re.compile(r"@MAXCONN:(\d{1,9})@")
 GLOBAL = re.compile(r"^global$", re.MULTILINE)
+GLOBAL_MAXCONN = re.compile(r"^    maxconn (\d+)$", re.MULTILINE)
 FRONTEND = re.compile(r"^(?:frontend|listen)\s", re.MULTILINE)
 
 
@@ -37,6 +39,14 @@ class Record(BaseModel):
     fence: int
     hash: str = ""
     base_hash: str = ""
+    network: Plug | None = None
+    """How it is connected; None: it uses the host's own network."""
+    number: int = 0
+    """No other amphora of this host has it; 0: it needs none."""
+    uid: int = 0
+    """Of its workers alone; 0: they run as all others do."""
+    claims: bool = False
+    """It was told to have its VIPs, and has not given them up since."""
     pid: int = 0
     pid_start: int = 0
     """Start time of the master in clock ticks since boot, as in /proc: with the pid it names one process."""
@@ -55,6 +65,8 @@ class Files:
     run: Path
     user: str = ""
     """Whom HAProxy's workers run as; empty: the agent's own user."""
+    uid: int = 0
+    """Theirs alone, instead of that user's: then they see no other files than those in `run`. 0: none."""
 
     @classmethod
     def of(cls, settings: AgentSettings, amphora_id: str) -> "Files":
@@ -96,6 +108,40 @@ class Files:
         return self.directory / "output.log"
 
     @property
+    def ruleset(self) -> Path:
+        return self.directory / "firewall.nft"
+
+    @property
+    def keepalived(self) -> Path:
+        return self.directory / "keepalived.conf"
+
+    @property
+    def keepalived_candidate(self) -> Path:
+        return self.directory / "keepalived.conf.new"
+
+    @property
+    def keepalived_output(self) -> Path:
+        return self.directory / "keepalived.log"
+
+    @property
+    def keepalived_pid(self) -> Path:
+        return self.run / "keepalived.pid"
+
+    @property
+    def vrrp_pid(self) -> Path:
+        return self.run / "vrrp.pid"
+
+    @property
+    def vrrp_fifo(self) -> Path:
+        """Where keepalived says what becomes of the pair."""
+        return self.run / "vrrp.fifo"
+
+    @property
+    def serving(self) -> Path:
+        """What keepalived adds to its priority: whether HAProxy serves."""
+        return self.run / "serving"
+
+    @property
     def stats_socket(self) -> Path:
         return self.run / "stats.sock"
 
@@ -104,13 +150,27 @@ class Files:
         return self.run / "master.sock"
 
     @property
+    def peers_socket(self) -> Path:
+        """Where an HAProxy that is replaced tells its successor whom it sent where, if it has no address for that."""
+        return self.run / "peers.sock"
+
+    @property
     def log_socket(self) -> Path:
         return self.run / "log.sock"
 
     def make(self) -> None:
         """Make both directories."""
         make_private(self.directory)
-        make_private(self.run, passable=bool(self.user))
+        make_private(self.run, passable=bool(self.user or self.uid))
+        if self.uid:
+            self._mirror()
+
+    def _mirror(self) -> None:
+        """Make `run` mean the same where it is the root directory: HAProxy's paths are read before and after chroot."""
+        mirror = self.run / self.run.relative_to("/")
+        mirror.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+        if not mirror.is_symlink():
+            mirror.symlink_to("/")
 
     def remove(self) -> None:
         """Remove all of it."""
@@ -139,11 +199,16 @@ class Files:
 
     def render(self, text: str) -> str:
         """The text with its tokens replaced: what only the host knows."""
-        text = text.replace(DIRECTORY_TOKEN, str(self.directory)).replace(RUN_TOKEN, str(self.run))
-        text = MAXCONN.sub(lambda found: str(min(int(found[1]), connections_max())), text)
+        text = MAXCONN.sub(lambda found: str(min(int(found[1]), connections_max())), self.render_paths(text))
         return GLOBAL.sub(self._global_section(), text, count=1)
 
+    def render_paths(self, text: str) -> str:
+        """Of the tokens, only those for directories."""
+        return text.replace(DIRECTORY_TOKEN, str(self.directory)).replace(RUN_TOKEN, str(self.run))
+
     def _global_section(self) -> str:
+        if self.uid:
+            return f"global\n    uid {self.uid}\n    gid {self.uid}\n    chroot {self.run}"
         if not self.user:
             return "global"
         group = grp.getgrgid(pwd.getpwnam(self.user).pw_gid).gr_name
@@ -151,9 +216,30 @@ class Files:
 
     def give_to_worker(self, path: Path) -> None:
         """Let the workers write to a socket of ours, and nobody else."""
-        if self.user:
-            os.chown(path, pwd.getpwnam(self.user).pw_uid, -1)
+        if self.uid or self.user:
+            os.chown(path, self.uid or pwd.getpwnam(self.user).pw_uid, -1)
         path.chmod(0o600)
+
+    def give_made(self) -> None:
+        """The same for the socket over which workers speak with their successors, which HAProxy makes itself."""
+        if self.peers_socket.exists():
+            self.give_to_worker(self.peers_socket)
+
+    def open_files(self) -> int:
+        """How many files HAProxy may have open with the stored configuration."""
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = open_files(self.configuration.read_text())
+        return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+
+    def load_ruleset(self) -> str:
+        """The one for nftables that is in effect; empty: none."""
+        try:
+            return self.ruleset.read_text()
+        except OSError:
+            return ""
+
+    def save_ruleset(self, ruleset: str) -> None:
+        write_atomically(self.ruleset, ruleset.encode(), durable=False)
 
     def has_frontend(self) -> bool:
         """Whether the stored configuration needs a process."""
@@ -163,10 +249,11 @@ class Files:
             return False
 
     def trim_output(self) -> None:
-        """HAProxy appends to this file; cut it when it has grown."""
-        with contextlib.suppress(OSError):
-            if self.output.stat().st_size > OUTPUT_BYTES_MAX:
-                os.truncate(self.output, 0)
+        """HAProxy and keepalived append to these files; cut what has grown."""
+        for path in (self.output, self.keepalived_output):
+            with contextlib.suppress(OSError):
+                if path.stat().st_size > OUTPUT_BYTES_MAX:
+                    os.truncate(path, 0)
 
     def output_since(self, offset_bytes: int) -> str:
         """What HAProxy wrote after this offset, at most the last 64 KiB."""
@@ -183,6 +270,12 @@ class Files:
             return self.output.stat().st_size
         except OSError:
             return 0
+
+
+def open_files(text: str) -> int:
+    """As many as HAProxy asks for itself, and some: two for each connection, and for each server a check."""
+    connections = int(found[1]) if (found := GLOBAL_MAXCONN.search(text)) else 0
+    return 2 * connections + 2 * text.count("\n    server ") + 1000
 
 
 def needs_process(text: str) -> bool:

@@ -6,6 +6,8 @@ import importlib.metadata
 import re
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -13,12 +15,16 @@ import structlog
 from caryatid.agent import runtime, verdict
 from caryatid.agent.amphora import Amphora
 from caryatid.agent.files import Files, Record, load_tombstones, save_tombstone
-from caryatid.agent.install import Outcome, install
+from caryatid.agent.install import Broken, Outcome, install, stale
+from caryatid.agent.keepalived import Keepalived
+from caryatid.agent.namespace import NamespaceError, find
+from caryatid.agent.networks import Networks
 from caryatid.agent.ports import bindable_from
 from caryatid.agent.process import Seen, table
 from caryatid.agent.settings import AgentSettings
 from caryatid.agent.supervisor import Supervisor, end_found, found_by_configuration
-from caryatid.wire.agent import VERSION, AgentInfo, AmphoraDetails, Configuration, Diagnostics, Stale
+from caryatid.wire.agent import VERSION, AgentInfo, AmphoraDetails, Applied, Configuration, Diagnostics, Stale
+from caryatid.wire.network import Plug
 
 ADOPTED_AT_ONCE = 8
 DIAGNOSTIC_PROXIES_MAX = 2000
@@ -39,7 +45,7 @@ async def _nothing_yet(_: Amphora) -> None:
 class Agent:
     """Everything one agent knows. Made for one event loop.
 
-    `changed`, `installed` and `before_reload` are for whoever reports; see Supervisor.
+    `changed`, `role_changed`, `installed` and `before_reload` are for whoever reports; see Supervisor, Keepalived.
     """
 
     def __init__(self, settings: AgentSettings, host_id: str, boot_id: int | None = None) -> None:
@@ -48,12 +54,14 @@ class Agent:
         self.boot_id = boot_id if boot_id is not None else time.time_ns() // 1_000_000
         self.amphorae: dict[str, Amphora] = {}
         self.changed: Callable[[Amphora], None] = _nothing
+        self.role_changed: Callable[[Amphora], None] = _nothing
         self.installed: Callable[[Amphora], None] = _nothing
         self.removed: Callable[[Amphora], None] = _nothing
         self.before_reload: Callable[[Amphora], Awaitable[None]] = _nothing_yet
         self.bindable_from = bindable_from()
         self.haproxy_version = ""
         self._tombstones: dict[str, Record] = {}
+        self.networks = Networks(settings)
         self._supervisor = Supervisor(settings.haproxy, self._tell_changed, self._tell_before_reload)
 
     async def open(self) -> None:
@@ -61,35 +69,59 @@ class Agent:
         self.settings.make_directories()
         self.haproxy_version = await haproxy_version(self.settings.haproxy)
         self._tombstones = load_tombstones(self.settings.tombstones_dir)
-        running = found_by_configuration(self.settings.amphorae_dir, table())
+        await self.networks.open()
+        processes = list(table())
+        running = found_by_configuration(self.settings.amphorae_dir, processes)
+        paired = found_by_configuration(self.settings.amphorae_dir, processes, "keepalived.conf")
         gate = asyncio.Semaphore(ADOPTED_AT_ONCE)
 
         async def adopt(directory: str) -> None:
             async with gate:
-                await self._adopt(directory, running.get(directory, []))
+                await self._adopt(directory, running.get(directory, []), paired.get(directory, []))
 
-        names = {path.name for path in self.settings.amphorae_dir.iterdir() if path.is_dir()} | set(running)
+        names = {path.name for path in self.settings.amphorae_dir.iterdir() if path.is_dir()} | {*running, *paired}
         await asyncio.gather(*(adopt(name) for name in names))
+        await self.networks.remove_leftovers(self.amphorae)
 
     def _tell_changed(self, amphora: Amphora) -> None:
+        """The pair first: of all that a death sets going, the other amphora's taking over is the most urgent."""
+        if amphora.keepalived:
+            amphora.keepalived.serve(serving=amphora.healthy)
+        if amphora.space is not None and amphora.process is not None and not amphora.gone:
+            amphora.spawn(self._claim(amphora))
         self.changed(amphora)
+
+    def _tell_role(self, amphora: Amphora) -> None:
+        if amphora.keepalived and not amphora.gone:
+            amphora.spawn(self.networks.follow(amphora, has_vips=amphora.keepalived.role == "MASTER"))
+        self.role_changed(amphora)
+
+    async def _claim(self, amphora: Amphora) -> None:
+        """It serves again: after a reboot its VIPs are nowhere."""
+        async with amphora.lock:
+            if not amphora.gone:
+                await self.networks.claim(amphora, told=False)
 
     async def _tell_before_reload(self, amphora: Amphora) -> None:
         await self.before_reload(amphora)
 
-    async def _adopt(self, amphora_id: str, running: list[Seen]) -> None:
+    async def _adopt(self, amphora_id: str, running: list[Seen], paired: list[Seen]) -> None:
         files = Files.of(self.settings, amphora_id)
         record = files.load_record()
         tombstone = self._tombstones.get(amphora_id)
         deleted = record is not None and tombstone is not None and record.order <= tombstone.order
         if record is None or record.amphora_id != amphora_id or deleted:
-            await end_found(running)
+            await end_found(paired + running)
             await asyncio.to_thread(files.remove)
             return
+        files = replace(files, uid=record.uid)
         files.make()
         amphora = Amphora(record, files)
         amphora.servers = {(server.backend, server.name): server for server in files.load_servers()}
         self.amphorae[amphora_id] = amphora
+        await self.networks.adopt(amphora)
+        if keepalived := self._keepalived(amphora):
+            await keepalived.adopt(paired, serving=bool(running) or not files.has_frontend())
         await self._supervisor.adopt(amphora, running)
 
     async def keep_tidy(self) -> None:
@@ -103,26 +135,85 @@ class Agent:
     def close(self) -> None:
         """Let go of everything; the HAProxies go on."""
         for amphora in self.amphorae.values():
+            self.networks.forget(amphora)
             amphora.close()
+
+    async def put_network(self, plug: Plug) -> Stale | Broken | None:
+        """Afterwards the amphora is connected so. Refuses what is older than a deletion, or than anything asked for."""
+        if refusal := self._buried(plug):
+            return refusal
+        amphora = self.amphorae.get(plug.amphora_id) or self._new(plug)
+        order = (plug.fence, plug.generation)
+        if order < amphora.newest:
+            return stale(amphora)
+        amphora.newest = order
+        async with amphora.lock:
+            if order < amphora.newest or amphora.gone:
+                return stale(amphora)
+            try:
+                await self._connect(amphora, plug)
+            except NamespaceError as error:
+                log.error("not connected", amphora=amphora.id, reason=str(error))  # noqa: TRY400  says it all
+                return Broken(str(error))
+        return None
+
+    async def _connect(self, amphora: Amphora, plug: Plug) -> None:
+        known = [other.record for other in self.amphorae.values()]
+        record = self.networks.admit(amphora.record, known)
+        update = {"fence": plug.fence, "generation": plug.generation, "network": plug}
+        amphora.record = record.model_copy(update=update)
+        amphora.files = replace(amphora.files, uid=record.uid)
+        await asyncio.to_thread(amphora.files.make)
+        await asyncio.to_thread(amphora.note, amphora.record)
+        await self.networks.connect(amphora)
+
+    def _buried(self, wanted: Configuration | Plug) -> Stale | None:
+        tombstone = self._tombstones.get(wanted.amphora_id)
+        if tombstone and (wanted.fence, wanted.generation) <= tombstone.order:
+            return Stale(reason=f"Amphora {wanted.amphora_id} was deleted.", fence=tombstone.fence)
+        return None
 
     async def put_configuration(self, configuration: Configuration) -> Outcome:
         """See install(). Refuses what is older than a deletion."""
-        tombstone = self._tombstones.get(configuration.amphora_id)
-        if tombstone and (configuration.fence, configuration.generation) <= tombstone.order:
-            return Stale(reason=f"Amphora {configuration.amphora_id} was deleted.", fence=tombstone.fence)
+        if refusal := self._buried(configuration):
+            return refusal
         amphora = self.amphorae.get(configuration.amphora_id) or self._new(configuration)
-        outcome = await install(amphora, configuration, self._supervisor, self.settings.haproxy)
+        outcome = await install(amphora, configuration, self._supervisor, self.networks, self.settings.haproxy)
+        if isinstance(outcome, Applied):
+            outcome = await self._share(amphora, configuration) or outcome
         self.installed(amphora)
         return outcome
 
-    def _new(self, configuration: Configuration) -> Amphora:
+    async def _share(self, amphora: Amphora, configuration: Configuration) -> Broken | None:
+        """Afterwards keepalived runs as the configuration says; or why not."""
+        keepalived = self._keepalived(amphora)
+        if keepalived is None:
+            return Broken("One of a pair needs a network of its own.") if configuration.keepalived else None
+        async with amphora.lock:
+            if amphora.gone or (configuration.fence, configuration.generation) < amphora.newest:
+                return None
+            try:
+                said = await keepalived.apply(configuration.keepalived, serving=amphora.healthy)
+            except (OSError, NamespaceError) as error:
+                said = str(error)
+        return Broken(f"keepalived does not run: {said}") if said else None
+
+    def _keepalived(self, amphora: Amphora) -> Keepalived | None:
+        """Its keepalived, running or not; None: it has no namespace for one."""
+        if amphora.keepalived is None and amphora.space is not None:
+            program = find("keepalived") or "keepalived"
+            told = partial(self._tell_role, amphora)
+            amphora.keepalived = Keepalived(amphora.files, amphora.space, program, told)
+        return amphora.keepalived
+
+    def _new(self, wanted: Configuration | Plug) -> Amphora:
         record = Record(
-            amphora_id=configuration.amphora_id,
-            loadbalancer_id=configuration.loadbalancer_id,
-            generation=configuration.generation,
-            fence=configuration.fence,
+            amphora_id=wanted.amphora_id,
+            loadbalancer_id=wanted.loadbalancer_id,
+            generation=wanted.generation,
+            fence=wanted.fence,
         )
-        amphora = Amphora(record, Files.of(self.settings, configuration.amphora_id))
+        amphora = Amphora(record, Files.of(self.settings, wanted.amphora_id))
         self.amphorae[amphora.id] = amphora
         return amphora
 
@@ -151,13 +242,21 @@ class Agent:
             if amphora.gone:
                 return
             amphora.wanted = False
+            if amphora.keepalived:
+                await amphora.keepalived.stop()
             await self._supervisor.stop(amphora)
             amphora.close()
+            await self.networks.remove(amphora, last=not self._routed_besides(amphora))
             await asyncio.to_thread(amphora.files.remove)
             if self.amphorae.get(amphora.id) is amphora:
                 del self.amphorae[amphora.id]
         self.removed(amphora)
         log.info("deleted", amphora=amphora.id)
+
+    def _routed_besides(self, amphora: Amphora) -> bool:
+        """Whether any other amphora has routed addresses."""
+        others = (other.record.network for other in self.amphorae.values() if other is not amphora)
+        return any(leg.attachment == "routed" for plug in others if plug for leg in plug.legs)
 
     def info(self) -> AgentInfo:
         """The agent and its host."""
@@ -173,7 +272,8 @@ class Agent:
 
     async def details(self, amphora: Amphora) -> AmphoraDetails:
         """One amphora and its processes."""
-        extra: dict[str, Any] = {"restarts": amphora.restarts}
+        extra: dict[str, Any] = {"restarts": amphora.restarts, "claims": amphora.record.claims}
+        extra["interfaces"] = await self.networks.seen(amphora)
         if amphora.process:
             try:
                 seen = await runtime.processes(amphora.files.master_socket, 1.0)

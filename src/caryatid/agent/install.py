@@ -11,6 +11,8 @@ import structlog
 from caryatid.agent import runtime, verdict
 from caryatid.agent.amphora import Amphora
 from caryatid.agent.files import needs_process, server_table, write_atomically
+from caryatid.agent.namespace import NamespaceError
+from caryatid.agent.networks import Networks
 from caryatid.agent.supervisor import Failure, Supervisor
 from caryatid.wire.agent import Applied, Configuration, How, Refusal, Server, Stale
 
@@ -31,7 +33,9 @@ class Broken(NamedTuple):
 Outcome = Applied | Refusal | Stale | Broken
 
 
-async def install(amphora: Amphora, wanted: Configuration, supervisor: Supervisor, haproxy: str) -> Outcome:
+async def install(
+    amphora: Amphora, wanted: Configuration, supervisor: Supervisor, networks: Networks, haproxy: str
+) -> Outcome:
     """Put a configuration into effect, or say why not; then the last good one stays.
 
     One at a time for an amphora. Of those that wait, only the one with the highest (fence, generation) is applied; the
@@ -39,15 +43,25 @@ async def install(amphora: Amphora, wanted: Configuration, supervisor: Superviso
     """
     order = (wanted.fence, wanted.generation)
     if order < amphora.newest:
-        return _stale(amphora)
+        return stale(amphora)
     amphora.newest = order
     async with amphora.lock:
         if order < amphora.newest or amphora.gone:
-            return _stale(amphora)
-        return await Installation(amphora, wanted, supervisor, haproxy).run()
+            return stale(amphora)
+        before = amphora.files.load_ruleset()
+        try:
+            await networks.protect(amphora, wanted.nftables)
+            outcome = await Installation(amphora, wanted, supervisor, haproxy).run()
+            if isinstance(outcome, Applied):
+                await networks.claim(amphora, told=True)
+            elif isinstance(outcome, Refusal):
+                await networks.protect(amphora, before)
+        except NamespaceError as error:
+            return Broken(str(error))
+        return outcome
 
 
-def _stale(amphora: Amphora) -> Stale:
+def stale(amphora: Amphora) -> Stale:
     fence, generation = amphora.newest
     said = f"Amphora {amphora.id} was asked for generation {generation} with fence {fence} before."
     return Stale(reason=said, fence=fence)
@@ -162,6 +176,8 @@ class Installation:
         update = {"fence": wanted.fence, "generation": wanted.generation, "loadbalancer_id": wanted.loadbalancer_id}
         self.amphora.record = before.model_copy(update={**update, "hash": "", "base_hash": ""})
         files.make()
+        for name, content in wanted.files.items():
+            write_atomically(files.directory / name, content.encode(), durable=False)
         write_atomically(files.candidate, text.encode(), durable=False)
         files.save_record(self.amphora.record, durable=True)
 

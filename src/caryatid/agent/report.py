@@ -9,8 +9,6 @@ import contextlib
 import random
 import socket
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -19,17 +17,9 @@ import structlog
 from caryatid.agent import runtime
 from caryatid.agent.amphora import Amphora
 from caryatid.agent.host import Agent
-from caryatid.wire.heartbeat import (
-    AmphoraMessage,
-    Header,
-    HostMessage,
-    Listener,
-    MemberStatus,
-    Message,
-    Pool,
-    is_question,
-    pack,
-)
+from caryatid.agent.reading import Reading, difference, interpret
+from caryatid.agent.sender import Sender
+from caryatid.wire.heartbeat import AmphoraMessage, HostMessage, Listener, Pool
 
 DEBOUNCE_S = 0.02
 AGAIN_S = 0.2
@@ -37,72 +27,17 @@ LOG_BYTES_MAX = 2048
 LOG_LINES_A_WAKE = 256
 READING_TIMEOUT_S = 3.0
 AGAIN_DATAGRAMS_MAX = 4
-BURST_DATAGRAMS = 16
-BURST_PAUSE_S = 0.003
 FIRST_WITHIN_S = 1.0
-BEAT_S = 2.0
-"""So often the host says that it lives; who has not heard of it asks it to tell everything."""
+BEAT_S = 1.0
+"""So often the host says that it lives, to all; who has not heard of it asks it to tell everything."""
+JITTER = 0.1
+AWAY_S = 30
+"""An agent that is stopped in order is waited for so long: its HAProxies go on, and an upgrade takes a moment."""
 QUESTION_S = 1.0
-QUESTION_BYTES_MAX = 64
 TOLD_A_SECOND = 200
 """Amphorae of which snapshots are made when all are asked for."""
-MEMBER_STATUS: dict[str, MemberStatus] = {
-    "UP": "UP",
-    "DOWN": "DOWN",
-    "NOLB": "DRAIN",
-    "DRAIN": "DRAIN",
-    "MAINT": "MAINT",
-    "no check": "no check",
-}
-Target = tuple[socket.AddressFamily, tuple[str, int]]
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What one amphora's HAProxy said."""
-
-    epoch: str
-    running: bool
-    at: int
-    listeners: dict[str, Listener] = field(default_factory=dict)
-    pools: dict[str, Pool] = field(default_factory=dict)
-
-
-def interpret(rows: Iterable[runtime.Row]) -> tuple[dict[str, Listener], dict[str, Pool]]:
-    """Read `show stat`: frontends are listeners, backends `<pool id>:<listener id>` are pools, servers are members."""
-    listeners: dict[str, Listener] = {}
-    pools: dict[str, Pool] = {}
-    for row in rows:
-        if row.kind == runtime.FRONTEND:
-            full = 0 < row.sessions_max <= row.sessions
-            counters = (row.bytes_in, row.bytes_out, row.sessions, row.sessions_total, row.request_errors)
-            listeners[row.proxy] = ("FULL" if full else "OPEN", *counters)
-        elif row.kind == runtime.BACKEND:
-            members = pools[row.proxy][1] if row.proxy in pools else {}
-            pools[row.proxy] = ("UP" if row.status.startswith("UP") else "DOWN", members)
-        elif row.kind == runtime.SERVER:
-            members = pools.setdefault(row.proxy, ("DOWN", {}))[1]
-            members[row.name] = _member_status(row.status)
-    return listeners, pools
-
-
-def _member_status(status: str) -> MemberStatus:
-    """`UP 1/3` is a server about to go down; `MAINT (via …)` one that follows another."""
-    return MEMBER_STATUS.get(status) or MEMBER_STATUS.get(status.partition(" ")[0], "DOWN")
-
-
-def difference(old: Reading, new: Reading) -> tuple[dict[str, Listener], dict[str, Pool]]:
-    """What is new. A pool carries only the members that changed."""
-    listeners = {key: value for key, value in new.listeners.items() if value != old.listeners.get(key)}
-    pools: dict[str, Pool] = {}
-    for key, (status, members) in new.pools.items():
-        was, before = old.pools.get(key, ("", {}))
-        changed = {member: seen for member, seen in members.items() if before.get(member) != seen}
-        if changed or status != was:
-            pools[key] = (status, changed)
-    return listeners, pools
 
 
 class Watch:
@@ -137,16 +72,13 @@ class Reporter:
         self, agent: Agent, key: bytes, targets: list[str], report_interval_s: float, snapshot_interval_s: float
     ) -> None:
         self._agent = agent
-        self._key = key
         self._interval_s = report_interval_s
         self._snapshot_s = snapshot_interval_s
-        self._targets = [_address(target) for target in targets]
+        self._sender = Sender(key, agent.host_id, agent.boot_id, self._asked)
+        self._sender.retarget(targets)
         self._closed = False
-        self._turn = 0
-        self._sequence = 0
         self._at = 0
         self._watches: dict[str, Watch] = {}
-        self._sockets: dict[socket.AddressFamily, socket.socket] = {}
         self._asked_at = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
@@ -155,6 +87,7 @@ class Reporter:
         """Start watching and reporting."""
         agent = self._agent
         agent.changed = self._changed
+        agent.role_changed = self._recast
         agent.installed = self._installed
         agent.removed = self._removed
         agent.before_reload = self._before_reload
@@ -162,22 +95,25 @@ class Reporter:
             self._watch(amphora)
         self._keep(self._hosts())
 
-    def close(self) -> None:
-        """Stop. Nothing is sent any more."""
+    def close(self, away_s: int = AWAY_S) -> None:
+        """Stop. The last word is that the host will be heard again within `away_s` seconds; 0: it is not said when."""
+        if away_s and not self._closed:
+            self._sender.send([HostMessage(host={}, part=(0, 1), away=away_s)], everywhere=True)
         self._closed = True
         for task in list(self._tasks):
             task.cancel()
         for watch in list(self._watches.values()):
             self._unwatch(watch)
-        for sender in self._sockets.values():
-            self._loop.remove_reader(sender)
-            sender.close()
-        self._sockets.clear()
+        self._sender.close()
 
     def retarget(self, targets: list[str], report_interval_s: float, snapshot_interval_s: float) -> None:
         """Report elsewhere or at other intervals from now on."""
-        self._targets = [_address(target) for target in targets]
+        self._sender.retarget(targets)
         self._interval_s, self._snapshot_s = report_interval_s, snapshot_interval_s
+
+    def rekey(self, key: bytes) -> None:
+        """Sign with this key from now on."""
+        self._sender.rekey(key)
 
     # -- what the agent tells
 
@@ -189,6 +125,13 @@ class Reporter:
             self._send_edge(watch, self._message(watch, reading, full=False))
             watch.last = None
         watch.rouse(full=True)
+
+    def _recast(self, amphora: Amphora) -> None:
+        """It has another part in its pair: say so at once, and no more than that."""
+        if not amphora.gone:
+            watch = self._watch(amphora)
+            reading = Reading(amphora.epoch, running=amphora.healthy, at=self._now())
+            self._send_edge(watch, self._message(watch, reading, full=False))
 
     def _installed(self, amphora: Amphora) -> None:
         if not amphora.gone:
@@ -202,7 +145,7 @@ class Reporter:
         """The counters are about to begin at zero: send how far they came."""
         watch = self._watch(amphora)
         if reading := await self._read(watch):
-            self._send([self._message(watch, reading, full=False, listeners=reading.listeners)])
+            self._sender.send([self._message(watch, reading, full=False, listeners=reading.listeners)])
 
     # -- one amphora
 
@@ -259,7 +202,7 @@ class Reporter:
                 await self._report(watch, edge=edge)
             except Exception:
                 log.exception("report failed", amphora=watch.amphora.id)
-            pause = self._interval_s
+            pause = self._interval_s * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load
 
     async def _report(self, watch: Watch, *, edge: bool) -> None:
         reading = await self._read(watch)
@@ -282,7 +225,7 @@ class Reporter:
         if edge:
             self._send_edge(watch, message)
         else:
-            self._send([message])
+            self._sender.send([message])
 
     async def _read(self, watch: Watch) -> Reading | None:
         """None if nothing can be said now; a death is told by the supervisor."""
@@ -311,20 +254,16 @@ class Reporter:
             whole = time.monotonic() >= next_whole
             records = [amphora.record for amphora in self._agent.amphorae.values()] if whole else []
             entries = {record.amphora_id: (record.hash, record.generation) for record in records}
-            self._send([HostMessage(host=entries, part=(0, 1))])
+            self._sender.send([HostMessage(host=entries, part=(0, 1))], everywhere=True)
             if whole:
                 next_whole = time.monotonic() + self._interval_s
-                self._turn += 1
+                self._sender.next_turn()
             await asyncio.sleep(min(BEAT_S, self._interval_s))
 
-    def _heard(self, receiver: socket.socket) -> None:
-        """Somebody answers our reports: who has the key may ask for everything."""
-        try:
-            datagram = receiver.recv(QUESTION_BYTES_MAX)
-        except OSError:
-            return
+    def _asked(self) -> None:
+        """Somebody wants to be told everything."""
         now = time.monotonic()
-        if now >= self._asked_at + QUESTION_S and is_question(datagram, self._key, self._agent.boot_id):
+        if now >= self._asked_at + QUESTION_S:
             self._asked_at = now
             for number, watch in enumerate(list(self._watches.values())):
                 self._loop.call_later(number / TOLD_A_SECOND, partial(watch.rouse, full=True))
@@ -341,7 +280,7 @@ class Reporter:
         pools: dict[str, Pool] | None = None,
     ) -> AmphoraMessage:
         record = watch.amphora.record
-        return AmphoraMessage(
+        message = AmphoraMessage(
             amphora_id=record.amphora_id,
             loadbalancer_id=record.loadbalancer_id,
             generation=record.generation,
@@ -353,49 +292,21 @@ class Reporter:
             listeners=listeners or {},
             pools=pools or {},
         )
+        if watch.amphora.failed and not reading.running:
+            message["failed"] = True
+        if watch.amphora.role:
+            message["role"] = watch.amphora.role
+        return message
 
     def _send_edge(self, watch: Watch, message: AmphoraMessage) -> None:
         """To every target, and once more shortly after if nothing newer was sent meanwhile: datagrams get lost."""
         watch.sent_at = message["at"]
-        if self._send([message], everywhere=True) <= AGAIN_DATAGRAMS_MAX:
+        if self._sender.send([message], everywhere=True) <= AGAIN_DATAGRAMS_MAX:
             self._loop.call_later(AGAIN_S, self._send_again, watch, message)
 
     def _send_again(self, watch: Watch, message: AmphoraMessage) -> None:
         if watch.sent_at == message["at"] and not self._closed:
-            self._send([message], everywhere=True)
-
-    def _send(self, messages: list[Message], *, everywhere: bool = False) -> int:
-        """Send to the target whose turn it is, or to all; returns the number of datagrams for one."""
-        if not self._targets:
-            return 0
-        count = 0
-        targets = self._targets if everywhere else [self._targets[self._turn % len(self._targets)]]
-        for target in targets:
-            header = Header(self._agent.host_id, self._agent.boot_id, self._sequence)
-            datagrams = pack(self._key, header, messages)
-            count = len(datagrams)
-            self._sequence += count
-            self._emit(target, datagrams)
-        return count
-
-    def _emit(self, target: Target, datagrams: list[bytes]) -> None:
-        """Hand datagrams to the kernel, in bursts: a receiver's buffer holds about ninety, more would be lost."""
-        if self._closed:
-            return
-        family, address = target
-        sender = self._sender(family)
-        for datagram in datagrams[:BURST_DATAGRAMS]:
-            with contextlib.suppress(OSError):
-                sender.sendto(datagram, address)
-        if rest := datagrams[BURST_DATAGRAMS:]:
-            self._loop.call_later(BURST_PAUSE_S, self._emit, target, rest)
-
-    def _sender(self, family: socket.AddressFamily) -> socket.socket:
-        if family not in self._sockets:
-            sender = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-            self._loop.add_reader(sender, self._heard, sender)
-            self._sockets[family] = sender
-        return self._sockets[family]
+            self._sender.send([message], everywhere=True)
 
     def _now(self) -> int:
         """Milliseconds since the epoch, always rising, so that a later reading is known as such."""
@@ -407,10 +318,3 @@ class Reporter:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _address(target: str) -> Target:
-    """`ip:port` or `[ip]:port`."""
-    host, _, port = target.rpartition(":")
-    host = host.strip("[]")
-    return (socket.AF_INET6 if ":" in host else socket.AF_INET), (host, int(port))

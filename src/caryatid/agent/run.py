@@ -6,25 +6,35 @@ import contextlib
 import random
 import socket
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
 from caryatid.agent import identity
 from caryatid.agent.app import create_app
-from caryatid.agent.files import write_atomically
+from caryatid.agent.files import Files, write_atomically
 from caryatid.agent.host import Agent, agent_version, haproxy_version
 from caryatid.agent.identity import Identity
+from caryatid.agent.networks import Networks
 from caryatid.agent.ports import bindable_from
+from caryatid.agent.probe import probe
 from caryatid.agent.process import table
 from caryatid.agent.report import Reporter
 from caryatid.agent.settings import AgentSettings
 from caryatid.agent.supervisor import end_found, found_by_configuration
-from caryatid.wire.conductor import ConductorError, HostFacts
+from caryatid.wire.agent import Probe
+from caryatid.wire.conductor import CONDUCTOR_NAME, ConductorError, HostFacts, HostUnknown
 from caryatid.wire.tls import listening_socket, server
 
 REFRESH_BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 REFRESH_EVERY_S = 600.0
+KEY_PAUSE_S = 15.0
+"""A new heartbeat key is used no sooner: by then every receiver has asked for it (services.health.KEY_S)."""
+ANEW = (
+    "If this host shall be one again: make a token on a controller (`caryatid host token`), stop this agent, remove "
+    "enrolment.json and host.pem from its state directory, and start it with --token-file."
+)
 
 log = structlog.get_logger()
 
@@ -59,12 +69,13 @@ async def _serve(
     settings: AgentSettings, agent: Agent, host: Identity, facts: HostFacts, listener: socket.socket
 ) -> None:
     """Answer, report and stay known until cancelled."""
+    facts = agent.networks.add_to(facts)
+    agent.networks.reachable = lambda: _reachable(host)
     reporter = _reporter(settings, agent, host)
     reporter.open()
-    door = server(create_app(agent), host.server)
+    door = server(create_app(agent, lambda: host.client), host.server)
     doing = [
         asyncio.create_task(_keep_known(settings, host, facts, reporter)),
-        asyncio.create_task(host.keep_renewed()),
         asyncio.create_task(agent.keep_tidy()),
     ]
     answering = asyncio.create_task(door.serve(sockets=[listener]))
@@ -95,10 +106,21 @@ async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
 
 
 async def stop_data_plane(settings: AgentSettings) -> int:
-    """End every HAProxy of this state directory; return how many there were. The agent must not be running."""
-    running = found_by_configuration(settings.amphorae_dir, await asyncio.to_thread(lambda: list(table())))
+    """End every HAProxy and keepalived of this state directory, and remove their networks; return how many amphorae had
+    an HAProxy. The agent must not be running."""
+    processes = await asyncio.to_thread(lambda: list(table()))
+    paired = found_by_configuration(settings.amphorae_dir, processes, "keepalived.conf")
+    await asyncio.gather(*(end_found(found) for found in paired.values()))
+    running = found_by_configuration(settings.amphorae_dir, processes)
     await asyncio.gather(*(end_found(found) for found in running.values()))
+    await Networks(settings).dismantle(Files.of(settings, path.name) for path in settings.amphorae_dir.glob("*"))
     return len(running)
+
+
+async def _reachable(host: Identity) -> bool:
+    """Whether any controller speaks with us."""
+    conductor = Probe(url=host.enrolment.conductor_url, host_id=CONDUCTOR_NAME)
+    return (await probe(conductor, host.client)).reachable
 
 
 def open_listener(settings: AgentSettings) -> socket.socket:
@@ -142,13 +164,15 @@ def _reporter(settings: AgentSettings, agent: Agent, host: Identity) -> Reporter
 
 
 async def _keep_known(settings: AgentSettings, host: Identity, facts: HostFacts, reporter: Reporter) -> None:
-    """Tell the conductor where we are, at the start and now and then; learn where to report to."""
+    """Tell the conductor where we are, at the start and now and then; learn where to report to, whom to trust; renew
+    in time."""
     attempt = 0
     while True:
         try:
-            told = await host.refresh(facts)
+            told = await host.refresh(facts, datetime.now(UTC))
         except ConductorError as error:
-            log.warning("host not refreshed", reason=str(error))
+            remedy = ANEW if isinstance(error, HostUnknown) else None
+            log.warning("host not refreshed", reason=str(error), **({"remedy": remedy} if remedy else {}))
             pause = REFRESH_BACKOFF_S[min(attempt, len(REFRESH_BACKOFF_S) - 1)]
             attempt += 1
         else:
@@ -157,6 +181,8 @@ async def _keep_known(settings: AgentSettings, host: Identity, facts: HostFacts,
                 settings.report_interval_s or told.report_interval,
                 settings.snapshot_interval_s or told.snapshot_interval,
             )
-            pause = REFRESH_EVERY_S
+            pause = KEY_PAUSE_S if told.heartbeat_key else REFRESH_EVERY_S
             attempt = 0
         await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load
+        host.signing_key = host.heartbeat_key
+        reporter.rekey(host.signing_key)

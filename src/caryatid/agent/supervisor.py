@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 
 from caryatid.agent import runtime
-from caryatid.agent.amphora import Amphora
+from caryatid.agent.amphora import FAILED_ATTEMPTS, FAILED_S, Amphora
 from caryatid.agent.process import Process, Seen, members, spawn
 
 START_DEADLINE_S = 15.0
@@ -60,7 +60,8 @@ class Supervisor:
         files.server_state.write_text(f"1\n{runtime.STATE_HEADER}\n")
         files.trim_output()
         offset = files.output_size()
-        command = [self._haproxy, "-W", "-S", f"{files.master_socket},mode,600", "-f", str(files.configuration)]
+        command = [*amphora.prefix(), self._haproxy, "-W"]
+        command += ["-S", f"{files.master_socket},mode,600", "-f", str(files.configuration)]
         try:
             process = self._watch(amphora, spawn(command, files.output))
         except OSError as error:
@@ -72,6 +73,7 @@ class Supervisor:
             return Failure(files.output_since(offset), refused)
         amphora.process = process
         amphora.note_worker(worker)
+        files.give_made()
         amphora.record = amphora.record.model_copy(update={"pid": process.pid, "pid_start": process.start})
         files.save_record(amphora.record, durable=False)
         self._changed(amphora)
@@ -101,6 +103,7 @@ class Supervisor:
         if worker is None:
             return Failure(files.output_since(offset), refused=False)
         amphora.note_worker(worker)
+        files.give_made()
         return None
 
     async def stop(self, amphora: Amphora) -> None:
@@ -171,8 +174,10 @@ class Supervisor:
             amphora.spawn(self._revive(amphora))
 
     async def _revive(self, amphora: Amphora) -> None:
-        """Start again after a death, with capped back-off, until it lives."""
+        """Start again after a death, with capped back-off, until it lives. That it has failed is told at once."""
         amphora.reviving = True
+        amphora.down_at = time.monotonic()
+        telling = asyncio.get_running_loop().call_later(FAILED_S, self._changed, amphora)
         try:
             while not amphora.healthy and not amphora.gone:
                 await asyncio.sleep(BACKOFF_S[min(amphora.attempt, len(BACKOFF_S) - 1)])
@@ -181,7 +186,10 @@ class Supervisor:
                         return
                     amphora.attempt += 1
                     await self._revive_once(amphora)
+                if amphora.attempt == FAILED_ATTEMPTS and not amphora.gone:
+                    self._changed(amphora)
         finally:
+            telling.cancel()
             amphora.reviving = False
 
     async def _revive_once(self, amphora: Amphora) -> None:
@@ -272,12 +280,15 @@ async def end_found(found: list[Seen]) -> None:
             process.release()
 
 
-def found_by_configuration(amphorae_dir: Path, processes: Iterable[Seen]) -> dict[str, list[Seen]]:
-    """Living HAProxies of this agent's amphorae, by amphora id, from their command lines."""
+def found_by_configuration(
+    amphorae_dir: Path, processes: Iterable[Seen], name: str = "haproxy.cfg"
+) -> dict[str, list[Seen]]:
+    """Living HAProxies (or what else has a configuration of that name) of this agent's amphorae, by amphora id, from
+    their command lines."""
     found: dict[str, list[Seen]] = {}
     for seen in processes:
         for argument in seen.command:
             path = Path(argument)
-            if path.name == "haproxy.cfg" and path.parent.parent == amphorae_dir:
+            if path.name == name and path.parent.parent == amphorae_dir:
                 found.setdefault(path.parent.name, []).append(seen)
     return found

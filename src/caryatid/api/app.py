@@ -19,7 +19,7 @@ from caryatid.control.door import Door
 from caryatid.errors import Fault, Refused
 from caryatid.store.wake import Wakeups
 
-from . import auth, jobs, networks, openapi, service
+from . import auth, failovers, hosts, jobs, networks, openapi, service
 from .call import Call, answer
 from .octavia import routes
 from .octavia.errors import BeforeResource, answer_error
@@ -54,6 +54,8 @@ def operations(settings: Settings, wakeups: Wakeups) -> list[Operation]:
         *service.operations(),
         *routes.operations(settings),
         *networks.operations(),
+        *hosts.operations(),
+        *failovers.operations(),
         *jobs.operations(wakeups),
     ]
     return [*found, *_documents(found)]

@@ -3,7 +3,9 @@
 
 import hmac
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from functools import wraps
+from ssl import DER_cert_to_PEM_cert
 from typing import TypeVar
 
 from anyio import fail_after
@@ -14,10 +16,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from caryatid import log
-from caryatid.control import authority
+from caryatid.control import admission, authority
 from caryatid.control.authority import Registry
 from caryatid.errors import Busy, CaryatidError, Fault, Forbidden, Refused
-from caryatid.wire.conductor import VERSION, CertificateRequest, Enrolment, HostFacts, Problem
+from caryatid.wire.conductor import VERSION, CertificateRequest, Enrolment, HostFacts, LateRequest, Problem
 
 from .call import JSON, aside
 
@@ -37,10 +39,11 @@ def create_app(registry: Registry) -> Starlette:
     door = Conductor(registry)
     one = f"/{VERSION}/hosts/{{host_id}}"
     table: list[tuple[str, str, Handler]] = [
-        (f"/{VERSION}/ca", "GET", door.certificate_of_authority),
+        (f"/{VERSION}/ca", "GET", door.certificates_of_authorities),
         (f"/{VERSION}/enrolments", "POST", door.enrol),
         (one, "PUT", door.refresh),
         (f"{one}/certificate", "POST", door.renew),
+        (f"{one}/late-certificate", "POST", door.renew_late),
     ]
     return Starlette(routes=[Route(path, _answered(handler), methods=[method]) for path, method, handler in table])
 
@@ -51,24 +54,32 @@ class Conductor:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    async def certificate_of_authority(self, _request: Request) -> Response:
-        """Anybody may have it; whoever has a token compares its fingerprint before anything else."""
-        return Response(self._registry.authority.certificate_pem, media_type=PEM)
+    async def certificates_of_authorities(self, _request: Request) -> Response:
+        """Anybody may have them; whoever has a token compares the fingerprint before anything else."""
+        trust = await aside(authority.trust_of, self._registry)
+        return Response(trust.bundle.encode() + trust.link_pem, media_type=PEM)
 
     async def enrol(self, request: Request) -> Response:
         """A new host; it has nothing but a token."""
         wanted = await _body(request, Enrolment)
-        return _json(await aside(authority.enrol, self._registry, wanted), 201)
+        return _json(await aside(admission.enrol, self._registry, wanted), 201)
 
     async def refresh(self, request: Request) -> Response:
         host_id = _own_id(request)
-        facts = await _body(request, HostFacts)
-        return _json(await aside(authority.refresh, self._registry, host_id, facts))
+        facts, shown = await _body(request, HostFacts), DER_cert_to_PEM_cert(request.scope["state"]["certificate"])
+        now = datetime.now(UTC)
+        return _json(await aside(admission.refresh, self._registry, host_id, facts, shown.encode(), now))
 
     async def renew(self, request: Request) -> Response:
         host_id = _own_id(request)
         wanted = await _body(request, CertificateRequest)
-        return _json(await aside(authority.renew, self._registry, host_id, wanted), 201)
+        return _json(await aside(admission.renew, self._registry, host_id, wanted, datetime.now(UTC)), 201)
+
+    async def renew_late(self, request: Request) -> Response:
+        """A host whose certificate has ended shows none; it proves in the body that it has the key."""
+        wanted = await _body(request, LateRequest)
+        host_id = request.path_params["host_id"]
+        return _json(await aside(admission.renew_late, self._registry, host_id, wanted, datetime.now(UTC)), 201)
 
 
 def _answered(handler: Handler) -> Handler:

@@ -3,7 +3,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -50,10 +50,14 @@ def lines(kind: Kind) -> Iterator[Line]:
 
 
 def line(kind: Kind, attribute: Attribute) -> Line:
+    found = described(attribute)
+    return replace(found, set="by the path") if attribute.name == kind.parent else found
+
+
+def described(attribute: Attribute) -> Line:
+    """The attribute in words, wherever it stands."""
     schema = _schema(attribute)
     access = ACCESS[attribute.access.when]
-    if attribute.name == kind.parent:
-        access = "by the path"
     if attribute.access.rule:
         access += f" (rule {attribute.access.rule})"
     return Line(

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from caryatid.model import AMPHORA, BY_NAME, LOADBALANCER, MEMBER, POOL, QUOTA
+from caryatid.model import AMPHORA, BY_NAME, HOST, LOADBALANCER, MEMBER, POOL, QUOTA
 from caryatid.model.kind import Kind
 
-from .client import Request, collection, item
+from .client import Answer, Request, collection, item
 from .failures import Failure
 from .groups import Group
 from .names import find
@@ -34,6 +34,30 @@ def act(kind: Kind, verb: str, path: str, help: str) -> click.Command:  # noqa: 
         session.finish(session.send(Request("PUT", f"{item(kind, key)}/{path}")))
 
     return command(verb, help, [_key(kind)], run, changes=True)
+
+
+def act_on_host(verb: str, help: str) -> click.Command:  # noqa: A002  click's word
+    """An act on a host; with --wait, until every amphora that it concerns has been replaced."""
+
+    def run(session: Session, values: Values) -> None:
+        key = find(session.client, HOST, values["which"])
+        answer = session.send(Request("PUT", f"{item(HOST, key)}/{verb}"))
+        if answer is not None:
+            session.finish(*(Answer({}, job_id) for job_id in answer.document.get("jobs", [])))
+            document = session.client.get(item(HOST, key)) if session.wait else answer.document
+            session.output.one(shown(document, HOST.wrapper))
+
+    return command(verb, help, [_key(HOST)], run, changes=True)
+
+
+def unfreeze() -> click.Command:
+    """The operator's word against the guard."""
+
+    def run(session: Session, _values: Values) -> None:
+        session.finish(session.send(Request("PUT", "/v1/failovers/unfreeze")))
+
+    words = "Half of the hosts are silent, and they are dead: replace what they carry, though failovers are frozen."
+    return command("unfreeze", words, [], run, changes=True)
 
 
 def statistics(kind: Kind) -> click.Command:
@@ -162,5 +186,12 @@ EXTRAS: dict[tuple[str, str], Callable[[], click.Command]] = {
     ("amphora", "stats"): partial(statistics, AMPHORA),
     ("provider", "list"): list_providers,
     ("provider", "capabilities"): capabilities,
+    ("host", "drain"): partial(act_on_host, "drain", "Place nothing new on it; what it has stays."),
+    ("host", "evacuate"): partial(act_on_host, "evacuate", "Drain it, and replace its amphorae on other hosts."),
+    ("host", "enable"): partial(act_on_host, "enable", "Place new amphorae on it again."),
+    ("host", "revoke"): partial(
+        act_on_host, "revoke", "Believe it no longer, for good, and replace its amphorae on other hosts."
+    ),
+    ("host", "unfreeze"): unfreeze,
     ("job", "wait"): wait_for_jobs,
 }

@@ -48,7 +48,13 @@ GROUPS: dict[str, Group] = {
         Group("network", "network", "Networks."),
         Group("subnet", "subnet", "Ranges of addresses that load balancers get theirs from."),
         Group("port", "port", "Addresses in use."),
-        Group("host", "host", "Machines that carry amphorae.", EXISTING),
+        Group(
+            "host",
+            "host",
+            "Machines that carry amphorae.",
+            EXISTING,
+            ("drain", "evacuate", "enable", "revoke", "unfreeze"),
+        ),
         Group("job", "job", "Receipts of accepted changes.", ("list", "show"), ("wait",)),
     )
 }

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line's top: `cli`, whose groups are built when they are called, so that `--help` is quick."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import click
 
 from .groups import ALIASES, GROUPS, Group
@@ -21,6 +24,10 @@ SHORT = {
     "configure": "Give its agent the configuration anew.",
     "capabilities": "What profiles may say to it.",
     "wait": "Wait until jobs end.",
+    "drain": "Place nothing new on it; what it has stays.",
+    "evacuate": "Drain it, and replace its amphorae on other hosts.",
+    "enable": "Place new amphorae on it again.",
+    "revoke": "Believe it no longer, for good.",
 }
 """What `caryatid <group> --help` says of each verb."""
 LOOKING = {
@@ -33,12 +40,21 @@ LOOKING = {
 class Top(click.Group):
     """The groups of resources, beside commands that were added in the usual way."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.joined: dict[str, list[click.Command]] = {}
+        """Verbs of groups that do not speak to the API; the entry joins them."""
+
+    def join(self, group: str, verb: click.Command) -> None:
+        """`verb` is one of the group's."""
+        self.joined.setdefault(group, []).append(verb)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*GROUPS, *LOOKING, *super().list_commands(ctx)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if group := GROUPS.get(ALIASES.get(cmd_name, cmd_name)):
-            return Verbs(group)
+            return Verbs(group, self.joined.get(group.name, ()))
         if cmd_name in LOOKING:
             from .looking import COMMANDS
 
@@ -57,23 +73,27 @@ class Top(click.Group):
 class Verbs(click.Group):
     """The verbs of one group; a verb is built when it is called."""
 
-    def __init__(self, group: Group) -> None:
-        super().__init__(group.name, help=group.help, context_settings=SETTINGS)
+    def __init__(self, group: Group, joined: Sequence[click.Command] = ()) -> None:
+        super().__init__(group.name, commands=joined, help=group.help, context_settings=SETTINGS)
         self.of = group
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
-        return [*self.of.verbs, *self.of.extra]
+        return [*self.of.verbs, *self.of.extra, *self.commands]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in self.commands:
+            return self.commands[cmd_name]
         if cmd_name not in self.list_commands(ctx):
             return None
         from .commands import build
 
         return build(self.of, cmd_name)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  so here
         with formatter.section("Commands"):
-            formatter.write_dl([(verb, SHORT[verb]) for verb in self.list_commands(ctx)])
+            made = [(verb, SHORT[verb]) for verb in (*self.of.verbs, *self.of.extra)]
+            joined = [(verb.name or "", verb.get_short_help_str(100)) for verb in self.commands.values()]
+            formatter.write_dl([*made, *joined])
 
 
 @click.group(cls=Top, context_settings=SETTINGS)

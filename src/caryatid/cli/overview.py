@@ -156,16 +156,26 @@ def _label(what: str, document: Document) -> Text:
 
 def _hosts(hosts: Iterable[Document]) -> Iterator[RenderableType]:
     yield Text("\nHosts", style="bold")
-    found = sorted(hosts, key=lambda host: (host["enabled"], str(host["name"])))
+    found = sorted(hosts, key=lambda host: (SEVERITY[_duty(host)[1]], str(host["name"])))
     if not found:
         yield Text("none has enrolled", style="dim")
         return
     grid = Table.grid(padding=(0, 2))
     for host in found:
-        word = ("enabled", "green") if host["enabled"] else ("disabled", "bright_black")
-        state = Text.assemble(("●", word[1]), " ", word)
-        grid.add_row(state, str(host["name"]), host["agent_url"], f"HAProxy {host['haproxy_version']}")
+        word, colour = _duty(host)
+        state = Text.assemble(("●", colour), " ", (word, colour))
+        room = f"{host['used']} of {host['capacity']} amphorae"
+        grid.add_row(state, str(host["name"]), room, host["agent_url"], f"HAProxy {host['haproxy_version']}")
     yield grid
+
+
+def _duty(host: Document) -> tuple[str, str]:
+    """The word that says most about a host, and its colour."""
+    if host["duty"] == "SERVING" and host["operating_status"] == "ERROR":
+        return "lost", "red"
+    if host["duty"] != "SERVING":
+        return host["duty"].lower(), "yellow"
+    return ("enabled", "green") if host["enabled"] else ("drained", "bright_black")
 
 
 def _jobs(seen: Overview) -> Iterator[RenderableType]:

@@ -7,7 +7,6 @@ from uuid import uuid4
 
 from caryatid.errors import Conflict, Fault, NotFound, Refused, Unsupported
 from caryatid.model import (
-    AMPHORA,
     AVAILABILITY_ZONE,
     AVAILABILITY_ZONE_PROFILE,
     FLAVOR,
@@ -18,16 +17,17 @@ from caryatid.model import (
     PORT,
     SUBNET,
 )
-from caryatid.model.flavor import AvailabilityZoneProfile, FlavorProfile
+from caryatid.model.flavor import AvailabilityZoneProfile, FlavorProfile, data_faults
 from caryatid.model.kind import Kind
 from caryatid.model.network import Port, Subnet
 from caryatid.model.policy import Caller, require
 from caryatid.model.resource import Row
-from caryatid.store import events, hosts, rows
+from caryatid.store import events, hosts, rows, work
 from caryatid.store.database import Tx
 
 from . import references
 from .door import Door
+from .hosts import delete as delete_host
 from .receipt import Accepted, moment, project_of, rule
 
 USED_BY: dict[str, tuple[Kind, str]] = {
@@ -37,7 +37,6 @@ USED_BY: dict[str, tuple[Kind, str]] = {
     AVAILABILITY_ZONE.name: (LOADBALANCER, "availability_zone"),
     NETWORK.name: (SUBNET, "network_id"),
     SUBNET.name: (PORT, "subnet_id"),
-    HOST.name: (AMPHORA, "compute_id"),
 }
 """Who refers to a kind, and by which attribute: while somebody does, it cannot be deleted."""
 MADE_OF: dict[str, tuple[Kind, str]] = {
@@ -74,6 +73,8 @@ def create(door: Door, caller: Caller, kind: Kind, body: Any) -> Accepted:
 def change(door: Door, caller: Caller, kind: Kind, key: str, body: Any) -> Accepted:
     """The row is as `body` says; what it does not name stays."""
     with door.database.transaction() as tx:
+        if kind is HOST:
+            hosts.lock(tx)
         document = _document(tx, kind, key)
         require(caller, rule(kind, "put"), document.get("project_id"))
         row = kind.change(document, body)
@@ -88,11 +89,16 @@ def change(door: Door, caller: Caller, kind: Kind, key: str, body: Any) -> Accep
             rows.change(tx, kind, row, at=moment())
         except rows.Duplicate:
             raise Conflict(_duplicate(kind, row)) from None
+        if kind is HOST:  # it may be what somebody has been waiting for
+            work.retry_all(tx)
         return _accept(tx, "update", kind, key)
 
 
 def delete(door: Door, caller: Caller, kind: Kind, key: str) -> Accepted:
     """The row does not exist. Raises Conflict while something refers to it."""
+    if kind is HOST:
+        delete_host(door, caller, key)
+        return Accepted(None, None)
     with door.database.transaction() as tx:
         document = _document(tx, kind, key)
         require(caller, rule(kind, "delete"), document.get("project_id"))
@@ -100,8 +106,6 @@ def delete(door: Door, caller: Caller, kind: Kind, key: str) -> Accepted:
         if kind is PORT and document["device_id"]:
             raise Conflict(f"Port {key} is in use by device {document['device_id']}.")
         rows.delete(tx, kind, [document["id"]])
-        if kind is HOST:
-            hosts.remove_credential(tx, document["id"])
         events.append(tx, "delete", kind.name, key, project_id=document.get("project_id"), root_id=None)
         return Accepted(None, None)
 
@@ -122,29 +126,21 @@ def _made_of_faults(tx: Tx, kind: Kind, row: Row) -> Iterator[Fault]:
 
 
 def _profile_faults(door: Door, row: Row) -> Iterator[Fault]:
-    """What the provider cannot read in a profile; a key it does not know is 501 (octavia.md §2.12)."""
+    """What the provider cannot read in a profile. A topology that its driver cannot do is 501 (octavia.md §2.12)."""
     if isinstance(row, FlavorProfile):
-        text, attribute = row.data, "flavor_data"
+        provider = door.provider(row.provider_name)
+        able = provider.capabilities
+        faults = list(data_faults(able.flavor_data, "flavor_data", row.data))
+        topology = row.data.get("loadbalancer_topology")
+        if not faults and topology is not None and topology not in able.topologies:
+            raise Unsupported(
+                f"Provider '{provider.name}' does not support a requested option: loadbalancer_topology {topology}; "
+                f"it supports {', '.join(sorted(able.topologies))}."
+            )
+        yield from faults
     elif isinstance(row, AvailabilityZoneProfile):
-        text, attribute = row.data, "availability_zone_data"
-    else:
-        return
-    provider = door.provider(row.provider_name)
-    able = provider.capabilities
-    known = dict(able.flavor_keys if attribute == "flavor_data" else able.zone_keys)
-    unknown = sorted(set(text) - set(known))
-    if unknown:
-        raise Unsupported(
-            f"Provider '{provider.name}' does not support a requested option: {attribute} says {', '.join(unknown)}; "
-            f"it may say {', '.join(sorted(known)) or 'nothing'}."
-        )
-    topology = text.get("loadbalancer_topology")
-    if topology is not None and topology not in able.topologies:
-        raise Unsupported(
-            f"Provider '{provider.name}' does not support a requested option: loadbalancer_topology {topology}; "
-            f"it supports {', '.join(sorted(able.topologies))}."
-        )
-    yield from ()
+        able = door.provider(row.provider_name).capabilities
+        yield from data_faults(able.zone_data, "availability_zone_data", row.data)
 
 
 def _address_chosen(tx: Tx, body: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

@@ -4,22 +4,25 @@
 from collections.abc import Iterable
 
 from caryatid.errors import Fault, Refused
-from caryatid.model import HOST, MEMBER
+from caryatid.model import MEMBER, SUBNET
 from caryatid.model import rules as model_rules
 from caryatid.model.kind import Kind
 from caryatid.model.listener import Listener
+from caryatid.model.loadbalancer import LoadBalancer
 from caryatid.model.member import Member
 from caryatid.model.policy import Caller
 from caryatid.model.resource import Row
 from caryatid.model.rules import Limits, crowded, unsupported
 from caryatid.model.tree import Tree
-from caryatid.store import rows
+from caryatid.store import hosts, rows
 from caryatid.store.database import Tx
 
 from . import references
 from .door import Door
 
 UNPRIVILEGED_FROM = 1024
+SHAREABLE = frozenset({"uplink", "noop"})
+"""Attachments of which addresses can go from one amphora to another."""
 
 
 def check(
@@ -34,6 +37,7 @@ def check(
         faults += model_rules.faults(tree, row, limits=limits)
         faults += unsupported(tree, row, provider.capabilities, provider.name)
         faults += _port_faults(tx, row)
+        faults += _pair_faults(tx, tree, row)
         if not provider.network.takes_any_reference:
             faults += _subnet_faults(tx, caller, row)
     if faults:
@@ -52,7 +56,7 @@ def crowded_faults(tx: Tx, door: Door, pool_id: str, new: int) -> Iterable[Fault
 def _port_faults(tx: Tx, row: Row) -> Iterable[Fault]:
     if not isinstance(row, Listener) or row.protocol_port >= UNPRIVILEGED_FROM:
         return
-    lowest = min((host["bindable_from"] for host in rows.find(tx, HOST)), default=1)
+    lowest = hosts.lowest_bindable(tx)
     if row.protocol_port < lowest:
         yield Fault(
             f"Validation failure: protocol_port {row.protocol_port} cannot be opened: no host may bind ports below "
@@ -60,6 +64,20 @@ def _port_faults(tx: Tx, row: Row) -> Iterable[Fault]:
             "allow HAProxy to (`setcap cap_net_bind_service=+ep` on its binary), then restart the agent.",
             "protocol_port",
         )
+
+
+def _pair_faults(tx: Tx, tree: Tree, row: Row) -> Iterable[Fault]:
+    """A pair's VIPs go from one host to another, which only addresses on a physical network can."""
+    if not isinstance(row, LoadBalancer) or tree.flavor.get("loadbalancer_topology") != "ACTIVE_STANDBY":
+        return
+    for vip in row.vips:
+        subnet = rows.get(tx, SUBNET, vip.subnet_id or "")
+        if subnet and subnet["attachment"] not in SHAREABLE:
+            yield Fault(
+                "Validation failure: Topology ACTIVE_STANDBY needs a VIP subnet of attachment uplink; "
+                f"subnet {subnet['id']} is of attachment {subnet['attachment']}.",
+                "vip_subnet_id",
+            )
 
 
 def _subnet_faults(tx: Tx, caller: Caller, row: Row) -> Iterable[Fault]:

@@ -48,9 +48,9 @@ class Door:
         return provider
 
 
-def provider(settings: Settings, amphora: AmphoraLoadBalancerDriver) -> dict[str, Provider]:
-    """The providers that `settings` name, with `amphora` as their amphora driver."""
-    drivers = (amphora, load("compute", settings.compute_driver)(), load("network", settings.network_driver)())
+def provider(settings: Settings, amphora: AmphoraLoadBalancerDriver, network: NetworkDriver) -> dict[str, Provider]:
+    """The providers that `settings` name, with `amphora` and `network` as their drivers."""
+    drivers = (amphora, load("compute", settings.compute_driver)(), network)
     return {
         PROVIDER: Provider(PROVIDER, "Amphorae: HAProxy instances that this service runs.", *drivers),
         ALIAS: Provider(ALIAS, f"The same as {PROVIDER}, under its older name.", *drivers),

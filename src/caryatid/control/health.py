@@ -7,21 +7,26 @@ Writes observations and nothing else. What is wanted is not changed here, nor ac
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast, get_args
 
 from caryatid.model import AMPHORA
 from caryatid.model.status import OperatingStatus
 from caryatid.plan import health as plan
 from caryatid.plan.health import Picture
+from caryatid.plan.silence import excused
 from caryatid.store import observations, rows
 from caryatid.store.database import Database, Tx
 from caryatid.store.observations import Counters
-from caryatid.wire.heartbeat import Report
+from caryatid.wire.heartbeat import Listener, Report
+
+from .sightings import Sightings
 
 STRANGER_S = 5.0
 """Seconds for which an amphora that is not known is not looked up again."""
 AMPHORAE_MAX = 200_000
+COUNTED_MAX = 1000
+"""Listeners of an amphora of which is remembered what they have counted."""
 DRIVER = "driver"
 """Epoch of counters that somebody else's driver keeps: they never begin anew."""
 NUMBERS = ("bytes_in", "bytes_out", "active_connections", "total_connections", "request_errors")
@@ -38,6 +43,14 @@ class Seen:
     picture: Picture | None = None
     counted_at: int = 0
     """When its newest counters were read, in milliseconds."""
+    role: str = ""
+    """What VRRP makes of it."""
+    role_at: int = 0
+    """When that was read."""
+    epoch: str = ""
+    counted: dict[str, Listener] = field(default_factory=dict)
+    """What is written, or is to be, of each listener in this epoch. All but one number only grow, so what is here has
+    not been something else meanwhile, whoever wrote it."""
 
 
 class Observer:
@@ -54,10 +67,14 @@ class Observer:
         self._strangers: dict[str, float] = {}
         self._written: dict[str, dict[tuple[plan.Kind, str], OperatingStatus]] = {}
         self._dirty: set[str] = set()
-        self._counters: dict[str, dict[tuple[str, str], Counters]] = {}
-        """Epoch → what is to be written of it, epochs in the order in which they began."""
+        self._counters: dict[tuple[str, str, str], Counters] = {}
+        """(listener, amphora, epoch) → what is to be written, epochs in the order in which they began."""
+        self._roles: dict[str, observations.Status] = {}
+        """Amphora → what is to be written of its part in its pair."""
         self.hosts: dict[str, float] = {}
-        """Host → when it was last heard of, in seconds of this process's monotonic clock."""
+        """Host → when it was last heard of, in seconds of this process's monotonic clock; or, if it has excused itself,
+        until when."""
+        self.sightings = Sightings()
 
     def take(self, report: Report) -> bool:
         """The report is in the picture. What it says of amphorae that are not its sender's is ignored.
@@ -65,28 +82,35 @@ class Observer:
         False when there is more to be known than was heard so far: the host shall tell everything.
         """
         known = report.host_id in self.hosts
-        self.hosts[report.host_id] = time.monotonic()
-        for message in report.messages:
-            if "amphora_id" in message:
-                known = self._take(report.host_id, message) and known
+        away_s = max((message.get("away", 0) for message in report.messages if "host" in message), default=0)
+        self.hosts[report.host_id] = excused(time.monotonic(), away_s)
+        messages = [message for message in report.messages if "amphora_id" in message]
+        self._meet(message["amphora_id"] for message in messages)
+        for message in messages:
+            known = self._take(report.host_id, message) and known
         return known
 
-    def flush(self) -> int:
-        """What has changed is written; the number of statuses that were."""
+    def flush(self, *, tally: bool = True) -> int:
+        """What has changed is written; the number of statuses that were. Unless `tally`, counters may wait: of what
+        comes meanwhile only the newest is written."""
+        counters: dict[tuple[str, str, str], Counters] = {}
         with self._lock:
             dirty, self._dirty = self._dirty, set()
-            counters, self._counters = self._counters, {}
-        if not dirty and not counters:
+            roles, self._roles = self._roles, {}
+            if tally:
+                counters, self._counters = self._counters, counters
+        if not dirty and not counters and not roles:
             return 0
         try:
             with self._database.transaction() as tx:
                 found = self._changes(tx, dirty)
-                observations.write(tx, [(kind, key, root, status) for root, kind, key, status in found], time.time())
-                for epoch in counters.values():
-                    observations.write_statistics(tx, list(epoch.values()))
+                statuses = [(str(kind), key, root, str(status)) for root, kind, key, status in found]
+                observations.write(tx, [*statuses, *roles.values()], time.time())
+                observations.write_statistics(tx, list(counters.values()))
         except BaseException:
             with self._lock:
                 self._dirty |= dirty
+                self._roles = {**roles, **self._roles}
                 self._counters = {**counters, **self._counters}
             raise
         for root, kind, key, status in found:
@@ -115,7 +139,9 @@ class Observer:
         """False when the picture of the amphora is not whole."""
         seen = self._known(message["amphora_id"], host_id, message["loadbalancer_id"])
         if seen is None:
+            self.sightings.note_stranger(host_id, message)
             return True
+        self.sightings.note(host_id, message)
         with self._lock:
             before = seen.picture
             after = seen.picture = plan.merge(before, message)
@@ -123,47 +149,81 @@ class Observer:
             news = before is None or before.whole is not seen.picture.whole or before.statuses is not after.statuses
             if news:
                 self._dirty.add(seen.loadbalancer_id)
+            news = self._cast(seen, message) or news
         if news:
             self._changed()
         return seen.picture.whole or not seen.picture.running
 
+    def _cast(self, seen: Seen, message: Any) -> bool:
+        """Whether the part that the amphora has in its pair is news. Who was MASTER before is not any more, whether it
+        can say so or not."""
+        role, at = message.get("role"), message["at"]
+        if role is None or at < seen.role_at:
+            return False
+        before, seen.role, seen.role_at = seen.role, role, at
+        if role == before:
+            return False
+        self._note_role(message["amphora_id"], seen)
+        for other in self._serving.get(seen.loadbalancer_id, ()) if role == "MASTER" else ():
+            if other is not seen and other.role == "MASTER" and other.picture is not None:
+                other.role = "FAULT"
+                self._note_role(other.picture.amphora_id, other)
+        return True
+
+    def _note_role(self, amphora_id: str, seen: Seen) -> None:
+        self._roles[amphora_id] = (observations.ROLE, amphora_id, seen.loadbalancer_id, seen.role)
+
     def _count(self, seen: Seen, message: Any) -> None:
-        """The counters of a message, unless newer ones are here; HAProxy begins at zero in each epoch."""
+        """The counters of a message, if they have moved, unless newer ones are here; HAProxy begins at zero in each
+        epoch."""
         if message["at"] < seen.counted_at or not message.get("listeners"):
             return
         seen.counted_at = message["at"]
-        epoch = self._counters.setdefault(f"{message['amphora_id']} {message['epoch']}", {})
-        for listener, (_, *numbers) in message["listeners"].items():
-            epoch[listener, message["amphora_id"]] = _counters(
-                listener, message["amphora_id"], seen.loadbalancer_id, message["epoch"], numbers
-            )
+        amphora, root, epoch = message["amphora_id"], seen.loadbalancer_id, message["epoch"]
+        if epoch != seen.epoch or len(seen.counted) >= COUNTED_MAX:
+            seen.epoch, seen.counted = epoch, {}
+        for listener, said in message["listeners"].items():
+            if seen.counted.get(listener) != said:
+                seen.counted[listener] = said
+                self._counters[listener, amphora, epoch] = _counters(listener, amphora, root, epoch, said[1:])
 
     def _known(self, amphora_id: str, host_id: str, loadbalancer_id: str) -> Seen | None:
         """The amphora, if it is one of ours and runs on that host."""
         seen = self._amphorae.get(amphora_id)
         if seen is None:
-            if self._strangers.get(amphora_id, 0) > time.monotonic():
-                return None
-            seen = self._look_up(amphora_id)
-            if seen is None:
-                self._strangers[amphora_id] = time.monotonic() + STRANGER_S
-                return None
+            return None
         mine = seen.host_id == host_id and seen.loadbalancer_id == loadbalancer_id
         return seen if mine else None
 
-    def _look_up(self, amphora_id: str) -> Seen | None:
+    def forget_gone(self) -> None:
+        """Amphorae that are no more are strangers from now on."""
+        heard = set(self._amphorae)
         with self._database.read() as tx:
-            document = rows.get(tx, AMPHORA, amphora_id)
-            if document is None or document["loadbalancer_id"] is None:
-                return None
-        seen = Seen(document["compute_id"], document["loadbalancer_id"])
+            living = rows.tally(tx, AMPHORA, "id")
+        with self._lock:
+            for amphora_id in heard & self._amphorae.keys() - living.keys():
+                seen = self._amphorae.pop(amphora_id)
+                self._serving[seen.loadbalancer_id].remove(seen)
+
+    def _meet(self, amphora_ids: Iterable[str]) -> None:
+        """Amphorae that were not heard of before are looked up, all at once; strangers not again for a while."""
+        now = time.monotonic()
         with self._lock:
             if len(self._amphorae) >= AMPHORAE_MAX or len(self._strangers) >= AMPHORAE_MAX:
                 for memory in (self._amphorae, self._strangers, self._serving, self._written):
                     memory.clear()
-            self._amphorae[amphora_id] = seen
-            self._serving.setdefault(seen.loadbalancer_id, []).append(seen)
-        return seen
+        new = {key for key in amphora_ids if key not in self._amphorae and self._strangers.get(key, 0.0) <= now}
+        if not new:
+            return
+        with self._database.read() as tx:
+            found = {key: rows.get(tx, AMPHORA, key) for key in new}
+        with self._lock:
+            for key, document in found.items():
+                if document is None or document["loadbalancer_id"] is None:
+                    self._strangers[key] = now + STRANGER_S
+                elif key not in self._amphorae:
+                    seen = self._amphorae[key] = Seen(document["compute_id"], document["loadbalancer_id"])
+                    self._serving.setdefault(seen.loadbalancer_id, []).append(seen)
 
     def _changes(self, tx: Tx, dirty: Iterable[str]) -> list[tuple[str, plan.Kind, str, OperatingStatus]]:
         """(load balancer, kind, id, status) of everything that is not written as it is seen."""
@@ -172,14 +232,12 @@ class Observer:
                 root: [seen.picture for seen in self._serving.get(root, ()) if seen.picture is not None]
                 for root in dirty
             }
-        found = []
-        for root, seen in pictures.items():
-            if root not in self._written:
-                known = observations.seen(tx, root).items()
-                self._written[root] = {cast(Any, key): cast(OperatingStatus, status) for key, (status, _) in known}
-            for kind, key, status in plan.certain(self._written[root], seen):
-                found.append((root, kind, key, status))
-        return found
+        unread = [root for root in pictures if root not in self._written]
+        for root, known in observations.seen(tx, unread).items():
+            self._written[root] = {cast(Any, key): cast(OperatingStatus, status) for key, (status, _) in known.items()}
+        return [
+            (root, *change) for root, seen in pictures.items() for change in plan.certain(self._written[root], seen)
+        ]
 
 
 def _told(root: str, told: Mapping[str, Any]) -> Iterable[tuple[tuple[plan.Kind, str], OperatingStatus]]:

@@ -2,7 +2,7 @@
 """What has to be done from time to time, by one process at a time: one table."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import cast
@@ -18,6 +18,8 @@ from caryatid.store import events, hosts, jobs, leases, observations, rows
 from caryatid.store.hosts import Tombstone
 
 from .door import PROVIDER, Door
+from .hosts import wake_evacuated
+from .legs import release_own
 from .reconcile import release
 
 NOBODYS = 1 << 53
@@ -45,15 +47,18 @@ def remove_buried(door: Door) -> None:
     metrics.TOMBSTONES.set(len(buried))
     for stone in buried:
         host = known.get(stone.host_id)
+        if host is not None and host.duty == "REVOKED":  # not to be asked; its addresses stay kept back
+            continue
         lost = host is None and door.settings.compute_driver == "hosts"
-        if lost or _removed(driver, stone, host):
+        if lost or removed(driver, stone, host):
             with door.database.transaction() as tx:
                 hosts.remove_tombstone(tx, stone.amphora_id)
+                release_own(tx, stone.amphora_id)
                 if rows.lock_root(tx, stone.loadbalancer_id) is None:
                     release(tx, stone.loadbalancer_id)
 
 
-def _removed(driver: AmphoraLoadBalancerDriver, stone: Tombstone, host: Host | None) -> bool:
+def removed(driver: AmphoraLoadBalancerDriver, stone: Tombstone, host: Host | None) -> bool:
     """Whether the host has answered that nothing of the amphora is left."""
     amphora = Amphora.model_construct(id=stone.amphora_id, compute_id=stone.host_id)
     root = LoadBalancer.model_construct(id=stone.loadbalancer_id)
@@ -67,18 +72,20 @@ def _removed(driver: AmphoraLoadBalancerDriver, stone: Tombstone, host: Host | N
 
 def forget_history(door: Door) -> None:
     """Ended jobs, attempts and events older than `event_retention_days` are no more, nor tokens that have expired,
-    nor what was still heard of load balancers after they went."""
+    nor credentials of hosts that are no more, nor what was still heard of load balancers after they went."""
     oldest = datetime.now(UTC) - timedelta(days=door.settings.event_retention_days)
     before = oldest.replace(tzinfo=None).isoformat(timespec="microseconds")
     with door.database.transaction() as tx:
         jobs.purge(tx, before)
         events.purge(tx, before)
         hosts.purge_enrolments(tx)
+        hosts.purge_credentials(tx)
         observations.purge(tx)
 
 
 DUTIES: tuple[Duty, ...] = (
     Duty("remove buried amphorae", 3.0, remove_buried),
+    Duty("find places for amphorae that should move", 30.0, wake_evacuated),
     Duty("forget history", 3600.0, forget_history),
 )
 
@@ -86,14 +93,15 @@ DUTIES: tuple[Duty, ...] = (
 class Housekeeper:
     """Does what is due, and knows when to look again."""
 
-    def __init__(self, door: Door, holder: str) -> None:
+    def __init__(self, door: Door, holder: str, duties: Sequence[Duty] = DUTIES) -> None:
         self._door = door
         self._holder = holder
-        self._due = {duty.name: 0.0 for duty in DUTIES}
+        self._duties = duties
+        self._due = {duty.name: 0.0 for duty in duties}
 
     def turn(self) -> None:
         """Every duty that is due is done, if nobody else does it; one that fails does not keep the others."""
-        for duty in DUTIES:
+        for duty in self._duties:
             if self._due[duty.name] > time.monotonic():
                 continue
             self._due[duty.name] = time.monotonic() + duty.period_s

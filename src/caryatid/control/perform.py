@@ -2,8 +2,8 @@
 """A step, done: which driver is called, and what of it is written down. Everything here may happen twice."""
 
 import time
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,8 @@ from caryatid.drivers.amphora.base import (
     NotFoundError,
     OvertakenError,
     ProvisioningErrors,
+    TimeOutException,
+    UnavailableException,
 )
 from caryatid.drivers.compute.base import Built
 from caryatid.errors import LeaseLost
@@ -26,7 +28,13 @@ from caryatid.store.hosts import Tombstone
 
 from .attempt import Attempt
 from .door import Door, Provider
+from .legs import release_own
 from .receipt import moment
+
+AWAY = (UnavailableException, TimeOutException)
+"""It could not be reached, as opposed to refusing."""
+STANDBY_S = 1.0
+"""Seconds that a standby is waited for, once the others have what they need."""
 
 
 class NotYetError(Exception):
@@ -46,8 +54,14 @@ class Performer:
     attempt: Attempt
     tree: Tree
     placed: Mapping[str, Placed]
+    roles: Mapping[str, str] = field(default_factory=dict)
+    """Amphora → what VRRP was last seen to make of it."""
+    lost: Collection[str] = ()
+    """Amphorae that are not waited for: they, or their hosts, are known to be dead."""
     built: dict[str, Built] = field(default_factory=dict)
     """What the compute driver said of the amphorae built in this attempt."""
+    behind: list[str] = field(default_factory=list)
+    """Standbys that do not have the tree yet."""
 
     def __call__(self, step: Step) -> None:
         match step:
@@ -60,7 +74,7 @@ class Performer:
             case Clear(amphora_id):
                 self._clear(self.placed[amphora_id])
             case Unplug(amphora_id):
-                self.provider.network.remove_vips(self.placed[amphora_id], self.tree.vips)
+                self.provider.network.remove_vips(self.placed[amphora_id], self.tree.vips, self.stamp)
             case Destroy(amphora_id):
                 self._destroy(self.placed[amphora_id])
 
@@ -78,7 +92,7 @@ class Performer:
 
     def _plug(self, placed: Placed) -> None:
         """The VIPs are there, and so the amphora has what it needs: only now it counts as allocated."""
-        self.provider.network.ensure_vips(placed, self.tree.vips)
+        self.provider.network.ensure_vips(placed, self.tree.vips, self.stamp)
         self.provider.amphora.post_network_plug(placed)
         self.provider.amphora.post_vip_plug(self.tree.loadbalancer)
         first = self.tree.vips[0] if self.tree.vips else None
@@ -88,21 +102,39 @@ class Performer:
             lb_network_ip=self.built[placed.id].address,
             ha_ip=first.ip_address if first else None,
             ha_port_id=first.port_id if first else None,
-            vrrp_ip=first.ip_address if first else None,
-            cert_expiration=placed.host.certificate_expiration if placed.host else None,
+            vrrp_ip=placed.amphora.vrrp_ip or (first.ip_address if first else None),
         )
 
     def _configure(self, targets: list[Placed]) -> None:
-        """Each amphora has the tree. One that cannot be reached does not delay the others; it is raised last."""
+        """Each amphora has the tree. A standby that cannot be reached neither delays nor prevents it; it is noted in
+        `behind`, and tried again later."""
         if len(targets) == 1:
             self._update(targets[0])
             return
-        with ThreadPoolExecutor(len(targets)) as pool:
-            futures = [pool.submit(self._update, target) for target in targets]
-            wait(futures, timeout=self.door.settings.agent_timeout_s * 2)
-            errors = [error for future in futures if (error := future.exception(timeout=0)) is not None]
-        for error in errors:
-            raise error
+        pool = ThreadPoolExecutor(len(targets))
+        try:
+            pushes = {pool.submit(self._update, target): target for target in targets}
+            self._await(pushes)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+        for push, target in pushes.items():
+            error = push.exception() if push.done() else TimeOutException(f"amphora {target.id} did not answer in time")
+            if error is not None and not (self._spare(target) and isinstance(error, AWAY)):
+                raise error
+            if error is not None:
+                self.attempt.say(f"standby amphora {target.id} is behind: {error}")
+                self.behind.append(target.id)
+
+    def _await(self, pushes: Mapping[Future[None], Placed]) -> None:
+        """Whatever has to be reached has answered; what need not has had a moment more."""
+        needed = [push for push, target in pushes.items() if not self._spare(target)]
+        wait(needed, timeout=self.door.settings.agent_timeout_s * 2)
+        wait(pushes, timeout=STANDBY_S)
+
+    def _spare(self, target: Placed) -> bool:
+        """It was configured before, and the other of the pair is known to have the VIPs."""
+        masters = {key for key, role in self.roles.items() if role == "MASTER"}
+        return target.amphora.status == "ALLOCATED" and bool(masters - {target.id}) and target.id not in masters
 
     def _update(self, target: Placed) -> None:
         said = self.provider.amphora.update_load_balancer(target, self.tree, self.stamp)
@@ -110,8 +142,11 @@ class Performer:
             self.attempt.say(f"amphora {target.id}: {said}")
 
     def _clear(self, placed: Placed) -> None:
-        """Nothing is left on the amphora; or, if its host has not answered for long enough, it is written down
-        that the host still has to remove it."""
+        """Nothing is left on the amphora; or, if its host is lost or revoked, or has not answered for long enough, it
+        is written down that the host still has to remove it."""
+        if placed.host is None and self.door.settings.compute_driver == "hosts":
+            self._bury(placed, "its host is lost or revoked")
+            return
         try:
             self.provider.amphora.delete_load_balancer(placed, self.tree, self.stamp)
         except NotFoundError:
@@ -119,22 +154,24 @@ class Performer:
         except (ProvisioningErrors, OvertakenError):
             raise
         except AmphoraDriverError as error:
-            if _age_s(placed.amphora) < self.door.settings.delete_deadline_s:
+            if placed.id not in self.lost and _age_s(placed.amphora) < self.door.settings.delete_deadline_s:
                 raise
-            self.attempt.say(f"amphora {placed.id} cannot be reached ({error}); its host removes it when it returns")
-            with self.door.database.transaction() as tx:
-                self._fence(tx)
-                hosts.bury(tx, self._tombstone(placed))
+            self._bury(placed, str(error))
 
-    def _tombstone(self, placed: Placed) -> Tombstone:
-        host_id = placed.amphora.compute_id or ""
-        return Tombstone(placed.id, host_id, self.tree.loadbalancer.id, self.stamp.generation, self.stamp.fence)
+    def _bury(self, placed: Placed, why: str) -> None:
+        self.attempt.say(f"amphora {placed.id} cannot be reached ({why}); its host removes it when it returns")
+        root_id, host_id = self.tree.loadbalancer.id, placed.amphora.compute_id or ""
+        with self.door.database.transaction() as tx:
+            self._fence(tx)
+            hosts.bury(tx, Tombstone(placed.id, host_id, root_id, self.stamp.generation, self.stamp.fence))
 
     def _destroy(self, placed: Placed) -> None:
         self.provider.compute.delete(placed)
         with self.door.database.transaction() as tx:
             self._fence(tx)
             rows.delete(tx, AMPHORA, [placed.id])
+            if not hosts.is_buried(tx, placed.id):
+                release_own(tx, placed.id)
             observations.amphora_gone(tx, placed.id)
 
     def _write(self, placed: Placed, **values: Any) -> None:

@@ -4,23 +4,20 @@
 Everything is read afresh; nothing is remembered from an earlier attempt. It is safe to be stopped anywhere.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
-from uuid import uuid4
 
 from caryatid import log
 from caryatid.drivers.amphora.base import AmphoraDriverError, OvertakenError, ProvisioningErrors
 from caryatid.drivers.compute.base import ComputeError
 from caryatid.drivers.network.base import NetworkError
 from caryatid.errors import Busy, LeaseLost
-from caryatid.model import AMPHORA, HOST, PORT
-from caryatid.model.amphora import Amphora, Placed
+from caryatid.model import PORT
+from caryatid.model.amphora import Leg, Placed
 from caryatid.model.consequences import replace
-from caryatid.model.host import Host
 from caryatid.model.network import Port
 from caryatid.model.tree import Tree
-from caryatid.plan.placement import AmphoraView, HostView, NoCapacity, place
 from caryatid.plan.steps import LEAVING, steps
 from caryatid.store import hosts as host_store
 from caryatid.store import jobs, rows, work
@@ -28,7 +25,7 @@ from caryatid.store import tree as trees
 from caryatid.store.claim import Again, Claim, Done, Failed, Outcome
 from caryatid.store.database import Tx
 
-from . import flow, references
+from . import flow, legs, placing, references
 from .attempt import Attempt
 from .door import Door
 from .perform import NotYetError, Performer
@@ -45,8 +42,7 @@ class Scene:
 
     tree: Tree
     placed: Mapping[str, Placed]
-    wanting: str = ""
-    """What could not be had: a sentence, or nothing."""
+    fleet: placing.Fleet
 
 
 def attend(door: Door, attempt: Attempt) -> Outcome:
@@ -77,31 +73,30 @@ def reconcile(door: Door, attempt: Attempt) -> Outcome:  # noqa: PLR0911  one fo
     """One attempt at the root that `attempt` has claimed."""
     refused: dict[str, str] = {}
     for _ in range(REFUSALS_MAX):
-        scene = _look(door, attempt, refused)
-        if scene is None:
-            return Done(attempt.generation)
-        attempt.generation = scene.tree.generation
         try:
-            _act(door, attempt, scene)
+            scene = _look(door, attempt, refused)
+            if scene is None:
+                return Done(attempt.generation)
+            behind = _act(door, attempt, scene)
         except ProvisioningErrors as error:
             attempt.say(f"refused: {error}")
             culprits = {key: why for key, why in error.culprits.items() if key not in refused}
             if not culprits:
-                return Failed(str(error), scene.tree.generation)
+                return Failed(str(error), attempt.generation)
             refused |= culprits
         except OvertakenError as error:
             attempt.say(str(error))
             attempt.overtaken = error.fence
-            return Again(str(error), scene.tree.generation, after_s=OVERTAKEN_S)
+            return Again(str(error), attempt.generation, after_s=OVERTAKEN_S)
         except NotYetError as error:
-            return Again(str(error), scene.tree.generation, after_s=error.after_s)
-        except (AmphoraDriverError, ComputeError, NetworkError) as error:
+            return Again(str(error), attempt.generation, after_s=error.after_s)
+        except (AmphoraDriverError, ComputeError, NetworkError, legs.NoAddressError) as error:
             attempt.say(str(error))
-            return Again(str(error), scene.tree.generation)
+            return Again(str(error), attempt.generation)
         except NotImplementedError as error:
-            return Failed(f"The driver cannot do this: {error}", scene.tree.generation)
+            return Failed(f"The driver cannot do this: {error}", attempt.generation)
         else:
-            return _outcome(scene, refused)
+            return _outcome(scene, refused, behind)
     return Failed("Too many objects were refused.", attempt.generation)
 
 
@@ -125,10 +120,15 @@ def release(tx: Tx, root_id: str) -> None:
             rows.change(tx, PORT, replace(port, device_id="", device_owner=""), at=moment())
 
 
-def _outcome(scene: Scene, refused: Mapping[str, str]) -> Outcome:
-    if scene.wanting:
-        return Again(scene.wanting, scene.tree.generation)
-    return Done(scene.tree.generation, culprits=refused)
+def _outcome(scene: Scene, refused: Mapping[str, str], behind: Sequence[str]) -> Outcome:
+    """`behind`: standbys that do not have the tree yet. Whoever asked for an amphora to move is told if it cannot."""
+    fleet = scene.fleet
+    if fleet.wanting:
+        return Again(fleet.wanting, scene.tree.generation)
+    if fleet.held:
+        return Again(f"Amphora {fleet.held} is replaced next.", scene.tree.generation, after_s=0.0)
+    left = f"Standby amphora {behind[0]} is behind." if behind else ""
+    return Done(scene.tree.generation, culprits={**refused, **fleet.stuck}, left=left)
 
 
 def _look(door: Door, attempt: Attempt, refused: Mapping[str, str]) -> Scene | None:
@@ -141,72 +141,39 @@ def _look(door: Door, attempt: Attempt, refused: Mapping[str, str]) -> Scene | N
             return None
         if not attempt.generation:
             jobs.begin_attempt(tx, attempt.claim, tree.generation)
-        amphorae = _amphorae(tx, tree.loadbalancer.id)
-        hosts = {host.id: host for host in (cast(Host, HOST.load(d)) for d in rows.find(tx, HOST))}
-        if tree.deleted:
-            amphorae, wanting = [_leave(tx, amphora) for amphora in amphorae], ""
-        else:
-            amphorae, wanting = _place(tx, door, tree, amphorae, hosts)
-        placed = {a.id: Placed(a, hosts.get(a.compute_id or "")) for a in amphorae}
-        return Scene(tree, placed, wanting)
+        attempt.generation = tree.generation
+        shared = () if tree.deleted else legs.legs(tx, tree)
+        fleet = placing.gather(tx, tree, shared, made=door.settings.compute_driver != "hosts")
+        placed = _placed(tx, tree, shared, fleet)
+    for amphora_id, why in fleet.stuck.items():
+        attempt.say(f"amphora {amphora_id} stays where it is: {why}")
+    return Scene(tree, placed, fleet)
 
 
-def _act(door: Door, attempt: Attempt, scene: Scene) -> None:
+def _placed(tx: Tx, tree: Tree, shared: Sequence[Leg], fleet: placing.Fleet) -> dict[str, Placed]:
+    """The amphorae with their hosts, and how they are connected."""
+    found = [(legs.connected(tx, tree, amphora, shared), amphora.compute_id) for amphora in fleet.amphorae]
+    staying = [amphora for (amphora, _), _ in found if amphora.status not in LEAVING]
+    return {
+        amphora.id: Placed(
+            amphora,
+            fleet.hosts.get(host_id or ""),
+            own,
+            tuple(other for other in staying if other.id != amphora.id),
+        )
+        for (amphora, own), host_id in found
+    }
+
+
+def _act(door: Door, attempt: Attempt, scene: Scene) -> list[str]:
+    """Everything is done; returns the standbys that could not be reached."""
     provider = door.provider(scene.tree.loadbalancer.provider)
     todo = steps([placed.amphora for placed in scene.placed.values()], deleted=scene.tree.deleted)
-    flow.run(todo, Performer(door, provider, attempt, scene.tree, scene.placed), attempt.say)
-
-
-def _amphorae(tx: Tx, root_id: str) -> list[Amphora]:
-    return [cast(Amphora, AMPHORA.load(document)) for document in rows.find(tx, AMPHORA, loadbalancer_id=root_id)]
-
-
-def _place(
-    tx: Tx, door: Door, tree: Tree, amphorae: list[Amphora], hosts: Mapping[str, Host]
-) -> tuple[list[Amphora], str]:
-    """The amphorae, with rows for those that are wanting; and what could not be had."""
-    topology = tree.flavor.get("loadbalancer_topology", "SINGLE")
-    settled = [a for a in amphorae if a.status not in LEAVING]
-    views = [AmphoraView(a.id, a.compute_id, a.role, a.status) for a in settled]
-    placement = place(topology, _host_views(tx, door, hosts), views)
-    if isinstance(placement, NoCapacity):
-        return amphorae, placement.reason
-    surplus = {a.id for a in settled if a.id in placement.remove}
-    kept = [_leave(tx, a) if a.id in surplus else a for a in amphorae]
-    at = moment()
-    fresh = [
-        Amphora(
-            id=str(uuid4()),
-            created_at=at,
-            updated_at=at,
-            loadbalancer_id=tree.loadbalancer.id,
-            compute_id=host_id,
-            role=role,
-        )
-        for host_id, role in placement.build
-    ]
-    rows.insert(tx, AMPHORA, fresh)
-    return [*kept, *fresh], ""
-
-
-def _host_views(tx: Tx, door: Door, hosts: Mapping[str, Host]) -> list[HostView]:
-    """The hosts that may carry amphorae. Where the compute driver makes machines, there is always room for a pair."""
-    if door.settings.compute_driver != "hosts":
-        return [HostView(name, enabled=True, capacity=1 << 30, used=0, labels={}) for name in ("made-1", "made-2")]
-    used = rows.tally(tx, AMPHORA, "compute_id")
-    return [
-        HostView(host.id, enabled=host.enabled, capacity=host.capacity, used=used.get(host.id, 0), labels=host.labels)
-        for host in hosts.values()
-    ]
-
-
-def _leave(tx: Tx, amphora: Amphora) -> Amphora:
-    if amphora.status in LEAVING:
-        return amphora
-    at = moment()
-    leaving = replace(amphora, status="PENDING_DELETE", updated_at=at)
-    rows.change(tx, AMPHORA, leaving, at=at)
-    return leaving
+    hosted = door.settings.compute_driver == "hosts"
+    lost = {key for key, placed in scene.placed.items() if hosted and placed.host is None}
+    performer = Performer(door, provider, attempt, scene.tree, scene.placed, scene.fleet.roles, lost)
+    flow.run(todo, performer, attempt.say)
+    return performer.behind
 
 
 def _fence(tx: Tx, claim: Claim) -> None:

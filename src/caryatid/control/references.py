@@ -8,7 +8,7 @@ import hashlib
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, cast
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
@@ -40,6 +40,7 @@ GIVEN = "loadbalancer:given"
 PROBES = 32
 WALK_MAX = 1 << 16
 Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True)
@@ -138,25 +139,21 @@ def free_addresses(subnet: Subnet, seed: str) -> Iterator[str]:
     First some at random, so that a large subnet is not walked through; then all.
     """
     chance = random.Random(seed)  # noqa: S311  spreads, protects nothing
-    ranges = _ranges(subnet)
+    network = ip_network(subnet.cidr)
+    address: type[Address] = type(network.network_address)
+    ranges = _ranges(subnet, network)
     sizes = [last - first + 1 for first, last in ranges]
     for _ in range(PROBES):
         first, last = chance.choices(ranges, sizes)[0]
-        yield _text(subnet, chance.randint(first, last))
+        yield str(address(chance.randint(first, last)))
     for first, last in ranges:
         for number in range(first, min(last, first + WALK_MAX) + 1):
-            yield _text(subnet, number)
+            yield str(address(number))
 
 
-def _text(subnet: Subnet, number: int) -> str:
-    address: Address = type(ip_network(subnet.cidr).network_address)(number)
-    return str(address)
-
-
-def _ranges(subnet: Subnet) -> list[tuple[int, int]]:
+def _ranges(subnet: Subnet, network: Network) -> list[tuple[int, int]]:
     if subnet.allocation_pools:
         return [(int(ip_address(pool.start)), int(ip_address(pool.end))) for pool in subnet.allocation_pools]
-    network = ip_network(subnet.cidr)
     first, last = int(network.network_address), int(network.broadcast_address)
     return [(first + 1, last - 1)] if last - first > 1 else [(first, last)]
 

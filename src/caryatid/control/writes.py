@@ -93,12 +93,11 @@ def create_tree(door: Door, caller: Caller, body: Any, children: Sequence[Wanted
         more = size_faults(tree, limits=limits_of(door))
         check(tx, door, caller, tree, [(LOADBALANCER, vips.loadbalancer), *below], more)
         quotas.take(tx, project_id, _counts([(LOADBALANCER, row), *below]), door.settings.quotas)
-        insert(tx, LOADBALANCER, [vips.loadbalancer], row.id, 0)
-        generation = work.ask(tx, row.id)
-        for kind, group in _by_kind(below).items():
-            insert(tx, BY_NAME[kind], group, row.id, generation)
+        for kind, group in _by_kind([(LOADBALANCER, vips.loadbalancer), *below]).items():
+            insert(tx, BY_NAME[kind], group, row.id, rows.FIRST)
+        work.begin(tx, row.id)
         write_ports(tx, vips, at)
-        return accept(tx, caller, Wish("create", LOADBALANCER.name, row.id, row.id, project_id, generation))
+        return accept(tx, caller, Wish("create", LOADBALANCER.name, row.id, row.id, project_id, rows.FIRST))
 
 
 def change(door: Door, caller: Caller, kind: Kind, key: str, body: Any, *, parent_id: str | None = None) -> Accepted:

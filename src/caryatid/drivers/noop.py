@@ -10,20 +10,45 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
 from caryatid.model.amphora import Placed, Stamp
-from caryatid.model.flavor import Capabilities, Topology
+from caryatid.model.flavor import Capabilities, FlavorData, Topology, ZoneData
 from caryatid.model.healthmonitor import MonitorType
 from caryatid.model.listener import ListenerProtocol
 from caryatid.model.loadbalancer import Vip
 from caryatid.model.pool import Algorithm, PoolProtocol
 from caryatid.model.tree import Tree
+from caryatid.model.types import Name
 
 from .amphora.base import AmphoraLoadBalancerDriver, OvertakenError
 from .compute.base import Built
+from .setup import Setup
 
 BUILD_SECONDS_MAX = 30.0
+
+
+class NoopFlavorData(FlavorData):
+    """What flavor_data may say, to the amphorae of elsewhere too."""
+
+    amp_image_tag: Name | None = None
+    """Image of the amphorae."""
+    sriov_vip: bool = False
+    """The VIP is attached directly."""
+    allow_member_sriov: bool = False
+    """Members may be attached directly."""
+
+
+class NoopZoneData(ZoneData):
+    """What availability_zone_data may say, to the amphorae of elsewhere too."""
+
+    volume_zone: Name | None = None
+    """Zone of the amphorae's volumes."""
+    management_network: Name | None = None
+    """Network of their agents."""
+    valid_vip_networks: list[Name] = []
+    """Networks that VIPs may be on."""
+
 
 EVERYTHING = Capabilities(
     listener_protocols=frozenset(get_args(ListenerProtocol)),
@@ -33,19 +58,8 @@ EVERYTHING = Capabilities(
     topologies=frozenset(get_args(Topology)),
     l7_protocols=frozenset({"HTTP", "TERMINATED_HTTPS"}),
     backend_tls=True,
-    flavor_keys=(
-        ("loadbalancer_topology", "SINGLE: one amphora; ACTIVE_STANDBY: two."),
-        ("compute_flavor", "Size of the amphorae."),
-        ("amp_image_tag", "Image of the amphorae."),
-        ("sriov_vip", "The VIP is attached directly."),
-        ("allow_member_sriov", "Members may be attached directly."),
-    ),
-    zone_keys=(
-        ("compute_zone", "Zone of the amphorae."),
-        ("volume_zone", "Zone of their volumes."),
-        ("management_network", "Network of their agents."),
-        ("valid_vip_networks", "Networks that VIPs may be on."),
-    ),
+    flavor_data=NoopFlavorData,
+    zone_data=NoopZoneData,
 )
 
 
@@ -144,10 +158,14 @@ class NoopNetworkDriver:
 
     takes_any_reference = True
 
-    def ensure_vips(self, amphora: Placed, vips: Sequence[Vip]) -> None:
+    @classmethod
+    def connect(cls, setup: Setup) -> Self:  # noqa: ARG003  there is nobody to connect to
+        return cls()
+
+    def ensure_vips(self, amphora: Placed, vips: Sequence[Vip], stamp: Stamp) -> None:
         with WORLD.act("plug"):
             WORLD.vips[amphora.id] = tuple(vip.ip_address for vip in vips)
 
-    def remove_vips(self, amphora: Placed, vips: Sequence[Vip]) -> None:
+    def remove_vips(self, amphora: Placed, vips: Sequence[Vip], stamp: Stamp) -> None:
         with WORLD.act("unplug"):
             WORLD.vips.pop(amphora.id, None)

@@ -7,6 +7,7 @@ from typing import Annotated
 from .field import Access, Key, Listed, Ref
 from .host import Host
 from .kind import Kind
+from .network import Subnet
 from .resource import Dated
 from .status import AmphoraRole, AmphoraStatus
 from .types import Address, Bool, Id, Int, Name, Time
@@ -36,7 +37,7 @@ class Amphora(Dated):
     cert_busy: Annotated[Bool, GENERATED] = False
     """The certificate is being replaced."""
     role: Annotated[AmphoraRole | None, GENERATED, Listed()] = None
-    """Its part in a pair."""
+    """Its part in a pair: as VRRP has it or, where that is not known, as it was made. FAULT: it cannot have the VIPs."""
     status: Annotated[AmphoraStatus, GENERATED, Key(16), Listed()] = "PENDING_CREATE"
     """How far it is."""
     vrrp_interface: Annotated[Name | None, GENERATED] = None
@@ -65,11 +66,27 @@ AMPHORA = Kind(
 
 
 @dataclass(frozen=True)
+class Leg:
+    """An amphora's part in one subnet: the VIPs that it may have there, and its own address beside them."""
+
+    subnet: Subnet
+    physical_network: str
+    """The uplink of the subnet's network, by the name that hosts give it."""
+    vips: tuple[str, ...]
+    address: str | None = None
+    """Its own, by which the amphorae of a pair speak with each other and with members; None: it has the VIPs alone."""
+
+
+@dataclass(frozen=True)
 class Placed:
     """An amphora and the host that runs it: what drivers are given."""
 
     amphora: Amphora
     host: Host | None = None
+    legs: tuple[Leg, ...] = ()
+    """One for each subnet of the load balancer's VIPs; the first is that of the first VIP."""
+    peers: tuple[Amphora, ...] = ()
+    """The load balancer's other amphorae that stay."""
 
     @property
     def id(self) -> str:

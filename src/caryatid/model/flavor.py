@@ -6,18 +6,52 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from caryatid.errors import Fault
 
 from .field import Access, Key, Listed, Ref
-from .kind import Kind
-from .resource import Row
+from .host import Labels
+from .kind import Kind, faults_of
+from .resource import Document, Row
 from .types import Bool, Id, Name
 
 Topology = Literal["SINGLE", "ACTIVE_STANDBY"]
 JsonText = Annotated[str, Field(max_length=4096)]
 UniqueName = Annotated[Name, Field(min_length=1)]
+
+
+class FlavorData(Document):
+    """What flavor_data may say to the provider `amphora`."""
+
+    loadbalancer_topology: Topology = "SINGLE"
+    """`SINGLE`: one amphora; `ACTIVE_STANDBY`: two that share the VIPs."""
+    anti_affinity: Literal["strict", "best-effort"] = "best-effort"
+    """Where the amphorae of a pair are. `best-effort`: on two hosts, or on one where there is no other. `strict`: on
+    two hosts; until there are two, there is one amphora."""
+    host_labels: Labels = {}
+    """Labels that a host must have to carry the amphorae; the availability zone's are added."""
+    spares: Annotated[int, Field(ge=0, le=100)] = 0
+    """Amphorae of this flavor that wait, started, to take the place of others."""
+    haproxy_threads: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Threads of one HAProxy; null: as many as its host has CPUs."""
+    haproxy_maxconn: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Connections that one HAProxy takes at a time, whatever its listeners allow together; null: what they do."""
+    log_flows: bool | None = None
+    """Flows are logged; null: as the setting `tenant_log_flows` says."""
+    log_format: Annotated[str, Field(max_length=2048)] | None = None
+    """Format of a flow; null: as the setting `tenant_log_format` says."""
+    compute_flavor: Name | None = None
+    """Size of the amphorae; shown, and without effect on hosts."""
+
+
+class ZoneData(Document):
+    """What availability_zone_data may say to the provider `amphora`."""
+
+    host_labels: Labels = {}
+    """Labels that a host must have to carry the zone's amphorae."""
+    compute_zone: Name | None = None
+    """Zone of the amphorae; shown, and without effect on hosts."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +66,25 @@ class Capabilities:
     l7_protocols: frozenset[str]
     """Listener protocols that can have L7 policies."""
     backend_tls: bool = False
-    flavor_keys: tuple[tuple[str, str], ...] = ()
-    """(name, description) of what flavor_data may say."""
-    zone_keys: tuple[tuple[str, str], ...] = ()
-    """(name, description) of what availability_zone_data may say."""
+    flavor_data: type[Document] = Document
+    """What flavor_data may say: a class with an attribute for each key. Types and limits are checked when it is said;
+    drivers are given what was said, without defaults."""
+    zone_data: type[Document] = Document
+    """What availability_zone_data may say."""
     reasons: tuple[tuple[str, str], ...] = ()
     """(word, sentence): why something is not supported, where there is more to say."""
+
+
+def data_faults(schema: type[Document], attribute: str, data: dict[str, Any]) -> Iterator[Fault]:
+    """What a provider whose profiles may say what `schema` says cannot take in `data`."""
+    known = ", ".join(sorted(schema.model_fields)) or "nothing"
+    for name in sorted(set(data) - set(schema.model_fields)):
+        yield Fault(f"Validation failure: {attribute} does not know {name}; it may say {known}.", attribute)
+    try:
+        schema.model_validate({name: value for name, value in data.items() if name in schema.model_fields})
+    except ValidationError as error:
+        for fault in faults_of(error, attribute):
+            yield Fault(fault.message, attribute)
 
 
 def _object_faults(name: str, text: str) -> Iterator[Fault]:

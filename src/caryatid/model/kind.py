@@ -313,6 +313,12 @@ WHY = {
 """pydantic's findings in the words of the v2 wire (facts: octavia.md §2.18)."""
 
 
+def faults_of(error: ValidationError, within: str) -> Iterator[Fault]:
+    """What pydantic has found in a document that stands in the attribute `within`."""
+    for detail in error.errors(include_url=False, include_context=True):
+        yield _fault({**detail, "loc": (within, *detail["loc"])})
+
+
 def _fault(detail: ErrorDetails) -> Fault:
     name = ".".join(map(str, detail["loc"]))
     why = WHY.get(detail["type"], detail["msg"]).format(**detail.get("ctx", {}))

@@ -14,7 +14,9 @@ from .kind import Kind
 from .resource import Dated, Described, Document, Owned
 from .types import Address, Bool, Cidr, Id, Name, ProjectId, Tags
 
-Attachment = Literal["loopback", "noop"]
+Attachment = Literal["loopback", "uplink", "routed", "host", "noop"]
+NAMESPACED = frozenset({"uplink", "routed"})
+"""Attachments that need a network namespace on the amphora's host, and so an agent that may make one."""
 
 
 class AllocationPool(Document):
@@ -36,6 +38,8 @@ class Network(_Shared):
 
     shared: Annotated[Bool, Access(on_null=False), Listed()] = False
     """Every project may use it."""
+    physical_network: Annotated[Name, Access("create"), Listed()] = "default"
+    """The uplink on which hosts find it, by the name that their agents give it (setting `agent_uplinks`)."""
 
 
 class Subnet(_Shared):
@@ -50,7 +54,12 @@ class Subnet(_Shared):
     allocation_pools: Annotated[list[AllocationPool], Field(max_length=64)] = []
     """Addresses that may be given out unasked; []: all but the first and last of the range, and the gateway."""
     attachment: Annotated[Attachment, Access("create"), Listed()] = "loopback"
-    """How its addresses reach the world: `loopback`: they are this host's own."""
+    """How its addresses reach the world. `loopback`: they are this machine's own, within 127.0.0.0/8. `uplink`: each
+    amphora is on the physical network itself. `routed`: the host routes each address to its amphora. `host`: they are
+    addresses that the host has already."""
+    proxy_arp: Annotated[Bool, Access(on_null=False)] = False
+    """Attachment `routed`: the host answers ARP (IPv6: NDP) for its addresses on the uplink, so that nobody needs a
+    route."""
 
     def faults(self) -> Iterator[Fault]:
         network = ip_network(self.cidr)

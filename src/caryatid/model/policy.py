@@ -75,11 +75,12 @@ OCTAVIA: dict[str, dict[str, Who]] = {
     "availability-zone-profile": {**HIDDEN, **OPERATED},
     "amphora": {**HIDDEN, "delete": "admin", "put_config": "admin", "put_failover": "admin", "get_stats": "admin"},
 }
+HOST_ACTS = ("put_drain", "put_enable", "put_evacuate", "put_revoke")
 OWN: dict[str, dict[str, Who]] = {
     "network": {**READING, **EVERYWHERE, **OPERATED},
     "subnet": {**READING, **EVERYWHERE, **OPERATED},
     "port": {**READING, **EVERYWHERE, **OPERATED},
-    "host": {**HIDDEN, **OPERATED},
+    "host": {**HIDDEN, **OPERATED, **dict.fromkeys(HOST_ACTS, "admin")},
     "job": {**READING, **EVERYWHERE},
     "event": {**READING, **EVERYWHERE},
     "status": {"get_all": "admin"},

@@ -5,6 +5,8 @@ A peer is (role, id): organisation and common name of the subject. What a reques
 """
 
 import re
+from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -17,6 +19,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 HOST = "host"
 CONTROLLER = "controller"
 CHECKER = "checker"
+AUTHORITY = "authority"
+"""Role of a certificate by which one authority vouches for another (wire.enrolment.AUTHORITY_ROLE); nobody else's."""
 AUTHORITY_DAYS = 3652
 CLOCK_SKEW = timedelta(minutes=5)
 RSA_BITS_MIN = 2048
@@ -53,13 +57,13 @@ def new_key() -> bytes:
     )
 
 
-def new_authority(name: str, now: datetime) -> Authority:
+def new_authority(name: str, now: datetime, days: float = AUTHORITY_DAYS) -> Authority:
     """A new authority: EC P-256, valid for ten years, signs nothing but end certificates."""
     key_pem = new_key()
     key = _authority_key(key_pem)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     certificate = (
-        _builder(subject, subject, key.public_key(), now, AUTHORITY_DAYS)
+        _builder(subject, subject, key.public_key(), now, days)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(authority=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -117,7 +121,7 @@ def check_identity(identity: Identity) -> None:
     role, _, region = identity.role.partition(":")
     if not (identity.role in (HOST, CONTROLLER) or (role == CHECKER and REGION.fullmatch(region))):
         raise CertificateRefused(f"There is no role {identity.role!r}.")
-    if not ID.fullmatch(identity.id) or identity.id.lower() in (HOST, CONTROLLER, CHECKER):
+    if not ID.fullmatch(identity.id) or identity.id.lower() in (HOST, CONTROLLER, CHECKER, AUTHORITY):
         raise CertificateRefused(f"{identity.id!r} cannot be an id.")
 
 
@@ -144,10 +148,47 @@ def validity(certificate_pem: bytes) -> tuple[datetime, datetime]:
     return certificate.not_valid_before_utc, certificate.not_valid_after_utc
 
 
-def renewal_due(certificate_pem: bytes, now: datetime) -> bool:
-    """Less than a third of its life is left."""
-    begin, end = validity(certificate_pem)
-    return end - now < (end - begin) / 3
+def link(authority: Authority, certificate_pem: bytes, now: datetime) -> bytes:
+    """`authority` says that the key of another authority's certificate is ours, too. PEM.
+
+    It certifies nothing by itself: only who has the other certificate compares keys with it (wire.enrolment).
+    """
+    issuer, other = (x509.load_pem_x509_certificate(pem) for pem in (authority.certificate_pem, certificate_pem))
+    end = min(issuer.not_valid_after_utc, other.not_valid_after_utc)
+    subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, AUTHORITY)])
+    certificate = (
+        _builder(issuer.subject, subject, _key_of(other), now, (end - now) / timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_issuer_identifier(issuer), critical=False)
+        .sign(_authority_key(authority.key_pem), hashes.SHA256())
+    )
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def issuer_of(certificate_pem: bytes, authorities: Iterable[Authority]) -> Authority | None:
+    """The one that has signed the certificate, whatever its dates."""
+    certificate = x509.load_pem_x509_certificate(certificate_pem)
+    for authority in authorities:
+        with suppress(ValueError, TypeError, InvalidSignature):
+            certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(authority.certificate_pem))
+            return authority
+    return None
+
+
+def check_proof(certificate_pem: bytes, signed: bytes, proof: bytes) -> None:
+    """Raises CertificateRefused unless `proof` is a signature of the certificate's key on what is said to be signed."""
+    try:
+        key = _key_of(x509.load_pem_x509_certificate(certificate_pem))
+        key.verify(proof, signed, ec.ECDSA(hashes.SHA256()))
+    except (ValueError, InvalidSignature) as error:
+        raise CertificateRefused("This is not signed with the key of the certificate.") from error
+
+
+def _key_of(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
+    key = certificate.public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise CertificateRefused("The key is not an elliptic curve key.")
+    return key
 
 
 def _requested_key(csr_pem: bytes) -> "ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey":

@@ -4,11 +4,12 @@
 Reports come as datagrams: late, twice, out of order, or not at all; a snapshot comes in parts. A picture therefore
 remembers when each word in it was read, a later word wins, and only a snapshot of which all parts have come says that
 something is no longer there. Statuses of health monitors are those of their pools.
+
+Thousands of messages a second come here, and most say nothing new: what stays as it was is not copied.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from caryatid.model.status import OperatingStatus
 
@@ -33,8 +34,7 @@ WORST_FIRST: tuple[OperatingStatus, ...] = ("ERROR", "DEGRADED", "OFFLINE", "DRA
 RANK: dict[OperatingStatus, int] = {status: rank for rank, status in enumerate(WORST_FIRST)}
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """What one amphora was last heard to look like."""
 
     amphora_id: str
@@ -42,42 +42,33 @@ class Picture:
     generation: int = 0
     """Of the configuration in effect."""
     running: bool = True
-    running_at: int = 0
-    words: Mapping[Key, str] = field(default_factory=dict)
-    read_at: Mapping[Key, int] = field(default_factory=dict)
+    heard_at: int = 0
+    """When the latest message was read."""
+    words: Mapping[Key, str] = {}
+    since: int = 0
+    """When the latest snapshot that came whole was read: no word is older."""
+    read_at: Mapping[Key, int] = {}
+    """When words were read that are not of that snapshot."""
     snapshot: tuple[int, frozenset[int]] = (0, frozenset())
     """The latest snapshot that began to come: when it was read, and which of its parts are here."""
     whole: bool = False
     """A snapshot has come whole. Until then what is not in the picture may be there all the same."""
-    statuses: Statuses = field(default_factory=dict)
+    statuses: Statuses = {}
 
 
 def merge(picture: Picture | None, message: Message) -> Picture:
     """The picture with the message in it."""
     at = message["at"]
     old = picture or Picture(message["amphora_id"], message["loadbalancer_id"])
-    words, read_at = _updated(old, dict(_words(message)), at)
-    snapshot, whole = old.snapshot, old.whole
-    if message["full"] and message["running"] and at >= snapshot[0]:
-        number, count = message["part"]
-        parts = (snapshot[1] if at == snapshot[0] else frozenset()) | {number}
-        snapshot = at, parts
-        if len(parts) == count:
-            words, read_at = _pruned(words, read_at, at)
-            whole = True
-    newer = at >= old.running_at
-    running = message["running"] if newer else old.running
-    same = picture is not None and words is old.words and running == old.running
-    return replace(
-        old,
+    said = dict(_words(message))
+    after = _snapshot(old, message, said) if message["full"] and message["running"] else _updated(old, said, at)
+    running = message["running"] if at >= old.heard_at else old.running
+    same = picture is not None and after.words is old.words and running == old.running
+    return after._replace(
         generation=max(old.generation, message["generation"]),
         running=running,
-        running_at=max(at, old.running_at),
-        words=words,
-        read_at=read_at,
-        snapshot=snapshot,
-        whole=whole,
-        statuses=old.statuses if same else _judge(old.loadbalancer_id, words, running=running),
+        heard_at=max(at, old.heard_at),
+        statuses=old.statuses if same else _judge(old.loadbalancer_id, after.words, running=running),
     )
 
 
@@ -134,25 +125,38 @@ def _words(message: Message) -> Iterator[tuple[Key, str]]:
             yield (*key, member), said
 
 
-def _updated(old: Picture, said: Mapping[Key, str], at: int) -> tuple[Mapping[Key, str], Mapping[Key, int]]:
-    """Words and times with those of a message read `at`; the very same words if nothing else is said."""
-    fresh = {key: word for key, word in said.items() if old.read_at.get(key, 0) <= at}
+def _snapshot(old: Picture, message: Message, said: Mapping[Key, str]) -> Picture:
+    """With a snapshot, or a part of it. What is not named is gone once all parts are here."""
+    at, (number, count) = message["at"], message["part"]
+    if count == 1 and at > old.heard_at:  # all in the picture is older: this is the picture now
+        words = old.words if said == old.words else said
+        return old._replace(words=words, since=at, read_at={}, snapshot=(at, frozenset((number,))), whole=True)
+    after = _updated(old, said, at)
+    if at < old.snapshot[0]:
+        return after
+    parts = (old.snapshot[1] if at == old.snapshot[0] else frozenset()) | {number}
+    after = after._replace(snapshot=(at, parts))
+    return _pruned(after, at)._replace(whole=True) if len(parts) == count else after
+
+
+def _updated(old: Picture, said: Mapping[Key, str], at: int) -> Picture:
+    """With words read `at`; the very same words if nothing else is said."""
+    fresh = {key: word for key, word in said.items() if old.read_at.get(key, old.since) <= at}
     if at < old.snapshot[0]:  # a word that a later snapshot no longer has does not come back
-        fresh = {key: word for key, word in fresh.items() if key in old.read_at}
+        fresh = {key: word for key, word in fresh.items() if key in old.words}
     if not fresh:
-        return old.words, old.read_at
+        return old
     different = any(old.words.get(key) != word for key, word in fresh.items())
-    return {**old.words, **fresh} if different else old.words, {**old.read_at, **dict.fromkeys(fresh, at)}
+    words = {**old.words, **fresh} if different else old.words
+    return old._replace(words=words, read_at={**old.read_at, **dict.fromkeys(fresh, at)})
 
 
-def _pruned(
-    words: Mapping[Key, str], read_at: Mapping[Key, int], at: int
-) -> tuple[Mapping[Key, str], Mapping[Key, int]]:
+def _pruned(old: Picture, at: int) -> Picture:
     """Without what a complete snapshot read `at` did not name, nor anybody since."""
-    if all(moment >= at for moment in read_at.values()):
-        return words, read_at
-    kept = {key: moment for key, moment in read_at.items() if moment >= at}
-    return {key: words[key] for key in kept}, kept
+    kept = old.words if at <= old.since else {key for key in old.words if old.read_at.get(key, old.since) >= at}
+    words = old.words if len(kept) == len(old.words) else {key: old.words[key] for key in kept}
+    since = max(at, old.since)
+    return old._replace(words=words, since=since, read_at={k: t for k, t in old.read_at.items() if t > since})
 
 
 def _judge(loadbalancer_id: str, words: Mapping[Key, str], *, running: bool) -> Statuses:

@@ -53,11 +53,16 @@ def name(value: str) -> str:
     return value
 
 
-def host(address: str) -> str:
-    """An IP address, as it is written before a port."""
-    if not ADDRESS.fullmatch(address):
+def address(value: str) -> str:
+    """An IP address."""
+    if not ADDRESS.fullmatch(value):
         raise Unquotable("an address must be IPv4 or IPv6")
-    return f"[{address}]" if ":" in address else address
+    return value
+
+
+def host(value: str) -> str:
+    """An IP address, as it is written before a port."""
+    return f"[{address(value)}]" if ":" in value else address(value)
 
 
 def cidr(value: str) -> str:

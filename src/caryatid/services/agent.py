@@ -3,14 +3,18 @@
 
 import asyncio
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 from caryatid import log
 from caryatid.agent.run import run as run_agent
 from caryatid.agent.run import stop_data_plane
-from caryatid.agent.settings import AgentSettings
+from caryatid.agent.settings import AgentSettings, Uplink
 from caryatid.config import Settings
+from caryatid.errors import CaryatidError
 from caryatid.services import process
+from caryatid.syslog import Sender, senders
+from caryatid.target import parse
 
 TOKEN = "token"  # noqa: S105  a file's name
 
@@ -18,12 +22,32 @@ TOKEN = "token"  # noqa: S105  a file's name
 def agent_settings(settings: Settings, token_file: Path | None = None) -> AgentSettings:
     """What the agent of this installation's own machine is told."""
     state = settings.state_dir / "agent"
-    return AgentSettings(state_dir=state, listen=settings.agent_listen, token_file=token_file or state / TOKEN)
+    known = AgentSettings(
+        state_dir=state,
+        listen=settings.agent_listen,
+        advertise=settings.agent_advertise,
+        join=settings.agent_join.rstrip("/"),
+        token_file=token_file or state / TOKEN,
+        capacity=settings.agent_capacity,
+        labels=settings.agent_labels,
+        uplinks=Uplink.parse(settings.agent_uplinks),
+        uid_base=settings.agent_uid_base,
+    )
+    return replace(known, name=settings.agent_name) if settings.agent_name else known
+
+
+def receivers(settings: Settings) -> tuple[Sender, ...]:
+    """Who gets a copy of what the agent logs. Raises CaryatidError."""
+    targets = parse(settings.admin_log_targets)
+    try:
+        return senders(targets, settings.admin_log_facility, settings.log_tls_ca, settings.log_tls_name)
+    except OSError as error:
+        raise CaryatidError(f"{settings.log_tls_ca} cannot be used: {error}.") from error
 
 
 def run(settings: Settings, token_file: Path | None = None) -> None:
     """Runs amphorae until told to stop; SIGINT ends them too, SIGTERM leaves them serving."""
-    log.configure(settings.log_level, settings.log_format, service="agent")
+    log.configure(settings.log_level, settings.log_format, receivers(settings), service="agent")
     process.follow_parent()
     asyncio.run(_serve(agent_settings(settings, token_file)))
 

@@ -5,10 +5,11 @@ import asyncio
 import json
 import os
 import socket
-import ssl
 import threading
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from datetime import UTC, datetime
+from functools import partial
 
 import prometheus_client
 
@@ -16,17 +17,20 @@ from caryatid import log
 from caryatid.agent.identity import Paths
 from caryatid.api.conductor import create_app
 from caryatid.config import Settings
-from caryatid.control import authority, initial
+from caryatid.control import authority, initial, rotation
+from caryatid.control.audit import Auditor
 from caryatid.control.authority import Registry
+from caryatid.control.credentials import LOOK_S, Credentials
 from caryatid.control.door import Door
-from caryatid.control.housekeeping import Housekeeper
+from caryatid.control.housekeeping import Duty, Housekeeper
 from caryatid.services import CORE, loop, process, wiring
 from caryatid.services.agent import TOKEN
 from caryatid.services.health import Health
+from caryatid.services.judging import Judging
 from caryatid.services.worker import Worker
 from caryatid.store.database import Database
 from caryatid.store.wake import Wakeups
-from caryatid.wire.tls import client_context, listening_socket, server, server_context
+from caryatid.wire.tls import listening_socket, server
 
 SETTLE_S = 0.5
 
@@ -44,17 +48,20 @@ async def _serve(settings: Settings, services: Sequence[str], *, token_for_agent
     wakeups = Wakeups(database)
     wakeups.start()
     registry = _registry(settings, database)
-    door = wiring.door(settings, _Identity(registry).client if registry else wiring.no_tls, database)
+    identity = Credentials(registry, f"controller-{os.getpid()}") if registry else None
+    door = wiring.door(settings, identity.client if identity else wiring.no_tls, database)
     initial.ensure(door)
     if registry and token_for_agent:
         _leave_token(registry)
     async with AsyncExitStack() as stack:
-        if "conductor" in services and registry:
-            await stack.enter_async_context(_Conductor(registry))
-        if "health" in services and registry:
-            await stack.enter_async_context(_Receiver(settings, registry, door))
+        if identity:
+            stack.enter_context(_kept_current(identity))
+        if "conductor" in services and registry and identity:
+            await stack.enter_async_context(_Conductor(registry, identity))
+        if "health" in services and registry and identity:
+            await stack.enter_async_context(_Receiver(settings, registry, door, identity))
         if "housekeeping" in services:
-            await stack.enter_async_context(_Housekeeping(door))
+            await stack.enter_async_context(_Housekeeping(door, registry))
         if "worker" in services:
             await stack.enter_async_context(_Working(door, wakeups))
         _show_metrics(settings.metrics_listen)
@@ -81,19 +88,13 @@ def _show_metrics(address: str) -> None:
         log.get().warning("metrics are not shown", listen=address, reason=str(error))
 
 
-class _Identity:
-    """TLS of this controller, towards agents and hosts. The key is made here and is never on a disk."""
-
-    def __init__(self, registry: Registry) -> None:
-        certificate, key = authority.controller_identity(registry, f"controller-{os.getpid()}")
-        self._credentials = certificate + key
-        self._authority = registry.authority.certificate_pem.decode()
-
-    def client(self) -> ssl.SSLContext:
-        return client_context(self._authority, self._credentials)
-
-    def server(self) -> ssl.SSLContext:
-        return server_context(self._authority, self._credentials, strangers=True)
+@contextmanager
+def _kept_current(identity: Credentials) -> Iterator[None]:
+    """What this controller shows follows the authorities, and is renewed in time, while this is entered."""
+    stop = threading.Event()
+    loop.start("credentials", lambda: loop.every("credentials", LOOK_S, identity.look, stop))
+    yield
+    stop.set()
 
 
 def _leave_token(registry: Registry) -> None:
@@ -119,12 +120,13 @@ def _leave_token(registry: Registry) -> None:
 class _Conductor:
     """The door for hosts, open while this is entered."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, identity: Credentials) -> None:
         self._registry = registry
+        self._identity = identity
 
     async def __aenter__(self) -> None:
         address = self._registry.settings.conductor_listen
-        self._server = server(create_app(self._registry), _Identity(self._registry).server())
+        self._server = server(create_app(self._registry), self._identity.server())
         with process.cannot_listen("conductor", address):
             self._socket = listening_socket(*process.split(address))
         self._serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
@@ -136,36 +138,45 @@ class _Conductor:
 
 
 class _Receiver:
-    """Reports are taken while this is entered."""
+    """Reports are taken, and silence is judged, while this is entered."""
 
-    def __init__(self, settings: Settings, registry: Registry, door: Door) -> None:
+    def __init__(self, settings: Settings, registry: Registry, door: Door, identity: Credentials) -> None:
         self._settings = settings
-        self._health = Health(door.database, lambda host_id: authority.heartbeat_key(registry, host_id))
+        self._health = Health(door.database, lambda host_id: authority.heartbeat_keys(registry, host_id))
+        self._judging = Judging(door.database, self._health, identity.client)
         self._door = door
 
     async def __aenter__(self) -> None:
         address = self._settings.health_listen
         with process.cannot_listen("receiver of reports", address):
             self._transport = await self._health.listen(*process.split(address))
+        self._judging.start(self._transport.get_extra_info("sockname"))
         for provider in self._door.providers.values():
             provider.amphora.start_health_check(self._health.observer, self._health.observer)
 
     async def __aexit__(self, *_: object) -> None:
         for provider in self._door.providers.values():
             provider.amphora.stop_health_check()
+        await asyncio.to_thread(self._judging.stop)
         self._transport.close()
         self._health.stop()
 
 
 class _Housekeeping:
-    """Duties are done while this is entered."""
+    """Duties are done while this is entered; those that take long, because hosts are asked, beside the others."""
 
-    def __init__(self, door: Door) -> None:
-        self._keeper = Housekeeper(door, f"{socket.gethostname()}:{os.getpid()}")
+    def __init__(self, door: Door, registry: Registry | None) -> None:
+        holder = f"{socket.gethostname()}:{os.getpid()}"
+        self._keepers = {"housekeeping": Housekeeper(door, holder)}
+        if registry is not None:
+            rotate = Duty("rotate the authority", 60.0, lambda _door: rotation.advance(registry, datetime.now(UTC)))
+            audit = Duty("audit drift", 60.0, Auditor().audit)
+            self._keepers["slow housekeeping"] = Housekeeper(door, holder, (rotate, audit))
         self._stop = threading.Event()
 
     async def __aenter__(self) -> None:
-        loop.start("housekeeping", lambda: loop.every("housekeeping", SETTLE_S, self._keeper.turn, self._stop))
+        for name, keeper in self._keepers.items():
+            loop.start(name, partial(loop.every, name, SETTLE_S, keeper.turn, self._stop))
 
     async def __aexit__(self, *_: object) -> None:
         self._stop.set()

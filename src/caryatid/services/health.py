@@ -5,7 +5,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from caryatid import log, metrics
@@ -35,14 +35,18 @@ QUESTION_S = 1.0
 class Health(asyncio.DatagramProtocol):
     """Takes datagrams; forged, replayed and malformed ones are counted and dropped."""
 
-    def __init__(self, database: Database, key_of: Callable[[str], bytes | None]) -> None:
+    def __init__(self, database: Database, keys_of: Callable[[str], Sequence[bytes]]) -> None:
         self._bell = loop.Bell()
         self.observer = Observer(database, self._bell.ring)
-        self._find_key = key_of
-        self._keys: dict[str, tuple[bytes | None, float]] = {}
+        self._find_keys = keys_of
+        self._keys: dict[str, tuple[Sequence[bytes], float]] = {}
         self._guard = ReplayGuard()
         self._transport: asyncio.DatagramTransport | None = None
         self._asked: dict[str, float] = {}
+        self._tally_at = 0.0
+        self.pulse = b""
+        self.pulse_at = 0.0
+        """When the pulse came last, on the monotonic clock."""
         self._stop = threading.Event()
         self._verdict = {name: metrics.REPORTS.labels(name) for name in ("taken", "forged", "replayed", "malformed")}
 
@@ -59,12 +63,19 @@ class Health(asyncio.DatagramProtocol):
         self._stop.set()
         self._bell.ring()
 
+    def expect_pulse(self, pulse: bytes) -> None:
+        """These bytes are the pulse; it begins to be missed now."""
+        self.pulse, self.pulse_at = pulse, time.monotonic()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str | int, ...]) -> None:
+        if data == self.pulse:
+            self.pulse_at = time.monotonic()
+            return
         try:
-            report = unpack(data, self._key, self._guard)
+            report = unpack(data, self._keys_of, self._guard)
         except HeartbeatForged:
             self._verdict["forged"].inc()
         except HeartbeatReplayed:
@@ -86,26 +97,36 @@ class Health(asyncio.DatagramProtocol):
 
     def _ask(self, report: Report, addr: tuple[str | int, ...]) -> None:
         """The host shall tell everything: this process has not heard it from the beginning."""
-        key, now = self._key(report.host_id), time.monotonic()
-        if key is None or self._transport is None or now < self._asked.get(report.host_id, 0.0) + QUESTION_S:
+        now = time.monotonic()
+        if self._transport is None or now < self._asked.get(report.host_id, 0.0) + QUESTION_S:
             return
         if len(self._asked) >= KEYS_MAX:
             self._asked.clear()
         self._asked[report.host_id] = now
-        self._transport.sendto(question(key, report.boot_id), addr)
+        for key in self._keys_of(report.host_id):
+            self._transport.sendto(question(key, report.boot_id), addr)
 
-    def _key(self, host_id: str) -> bytes | None:
-        """The host's key, asked for anew every few seconds, so that a revoked host is not heard for long."""
+    def _keys_of(self, host_id: str) -> Sequence[bytes]:
+        """The host's keys, asked for anew every few seconds, so that a revoked host is not heard for long."""
         known = self._keys.get(host_id)
         if known is not None and known[1] > time.monotonic():
             return known[0]
         if len(self._keys) >= KEYS_MAX:
             self._keys.clear()
-        key = self._find_key(host_id)
-        self._keys[host_id] = (key, time.monotonic() + KEY_S)
-        return key
+        try:
+            keys = self._find_keys(host_id)
+        except Exception:
+            if known is None:
+                raise
+            keys = known[0]  # a database that is away shall not make hosts look silent
+        self._keys[host_id] = (keys, time.monotonic() + KEY_S)
+        return keys
 
     def _write(self) -> None:
-        if self._bell.wait(TALLIES_S):
+        """Statuses are written as soon as they change, counters every TALLIES_S and at the end."""
+        if self._bell.wait(max(0.0, self._tally_at - time.monotonic())):
             self._stop.wait(COALESCE_S)
-        self.observer.flush()
+        tally = self._stop.is_set() or time.monotonic() >= self._tally_at
+        self.observer.flush(tally=tally)
+        if tally:
+            self._tally_at = time.monotonic() + TALLIES_S

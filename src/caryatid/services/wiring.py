@@ -1,15 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings → database, drivers, door: what services hand to the functions that need it."""
 
+import re
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 
 from caryatid.config import Settings
 from caryatid.control.door import Door, provider
 from caryatid.drivers import load
-from caryatid.drivers.amphora.base import AmphoraLoadBalancerDriver, Setup
+from caryatid.drivers.amphora.base import AmphoraLoadBalancerDriver
+from caryatid.drivers.setup import Agents, Setup
 from caryatid.errors import CaryatidError
+from caryatid.plan.haproxy import LogSettings
 from caryatid.store.database import Database
+from caryatid.target import parse
+
+CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
 def no_tls() -> ssl.SSLContext:
@@ -17,14 +24,42 @@ def no_tls() -> ssl.SSLContext:
     raise CaryatidError("This process has no certificate to show to agents.")
 
 
+def log_settings(settings: Settings) -> LogSettings:
+    """Who gets logs of amphorae. Raises CaryatidError for what would keep every HAProxy from starting."""
+    try:
+        return LogSettings(
+            tenant=parse(settings.tenant_log_targets),
+            admin=parse(settings.admin_log_targets),
+            tenant_facility=settings.tenant_log_facility,
+            admin_facility=settings.admin_log_facility,
+            flows=settings.tenant_log_flows,
+            **({"format": settings.tenant_log_format} if settings.tenant_log_format else {}),
+            tls_ca=authorities(settings.log_tls_ca) if settings.log_tls_ca else "",
+            tls_name=settings.log_tls_name,
+        )
+    except (ValueError, OSError) as error:
+        raise CaryatidError(f"The settings of logs cannot be used: {error}") from error
+
+
+def authorities(path: Path) -> str:
+    """The certificates in a PEM file, and nothing else that it holds. Raises ValueError, OSError."""
+    found = CERTIFICATE.findall(path.read_text())
+    if not found:
+        raise ValueError(f"{path} holds no certificate.")
+    text = "".join(f"{certificate}\n" for certificate in found)
+    ssl.create_default_context(cadata=text)
+    return text
+
+
 def door(settings: Settings, context: Callable[[], ssl.SSLContext] = no_tls, database: Database | None = None) -> Door:
     """The door of this process. `context`: TLS towards agents, for processes that talk to them."""
     database = database or Database(settings.database_url)
     setup = Setup(
-        context,
-        timeout_s=settings.agent_timeout_s,
+        Agents(context, settings.agent_timeout_s),
         connection_limit=settings.default_connection_limit,
         hard_stop_after_s=settings.hard_stop_after_s,
+        vrrp_interval_s=settings.vrrp_interval_s,
+        logs=log_settings(settings),
     )
     driver: AmphoraLoadBalancerDriver = load("amphora", settings.amphora_driver).connect(setup)
-    return Door(database, provider(settings, driver), settings)
+    return Door(database, provider(settings, driver, load("network", settings.network_driver).connect(setup)), settings)

@@ -22,6 +22,9 @@ class Done:
 
     generation: int
     culprits: Mapping[str, str] = field(default_factory=dict)
+    left: str = ""
+    """What is left to do though nobody waits for it (a standby is behind, an old amphora still there): looked at again
+    after a growing pause. Nothing: an empty sentence."""
 
 
 @dataclass(frozen=True, slots=True)

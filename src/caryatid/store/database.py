@@ -51,6 +51,8 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = 8) -> None:
         self.url = normal(url)
         self.dialect = self.url.get_backend_name()
+        self.path = Path(self.url.database or "")
+        """The SQLite file."""
         self._engine = _engine(self.url, pool_size)
         snapshot = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
         self._writer = self._engine
@@ -59,11 +61,6 @@ class Database:
         """Where wake-ups are sent from, between processes that share a SQLite file."""
         if self.dialect == SQLITE:
             self.doorbell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-
-    @property
-    def path(self) -> Path:
-        """The SQLite file."""
-        return Path(self.url.database or "")
 
     @contextmanager
     def transaction(self) -> Iterator[Tx]:

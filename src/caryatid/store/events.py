@@ -12,6 +12,7 @@ from .database import POSTGRESQL, Tx
 from .tables import EVENT
 
 PAGE = 1000
+_APPEND = EVENT.insert()
 _SETTLED = text("age(event.xmin) > age(pg_snapshot_xmin(pg_current_snapshot())::xid)")
 """PostgreSQL numbers events as they are written, not as they are committed: one is shown when no transaction that
 might still show an earlier one is under way."""
@@ -54,7 +55,7 @@ def happened(
 
 def append_all(tx: Tx, rows: list[dict[str, Any]]) -> None:
     if rows:
-        tx.connection.execute(EVENT.insert(), rows)
+        tx.connection.execute(_APPEND, rows)
         wake.notify(tx, "events")
 
 

@@ -125,7 +125,7 @@ class Shape:
 def source(name: str, dialect: str) -> Source:
     """What the rows of a kind can be filtered and sorted by: every attribute that is shown and has one value."""
     kind = BY_NAME[name]
-    read = reading(name)
+    read = reading(name, dialect)
     values: dict[str, Value] = {}
     for attribute in kind:
         plain = scalar(attribute)

@@ -4,25 +4,38 @@
 import hashlib
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import BigInteger, delete, func, literal, select, update
 
 from . import clock
-from .database import Tx
+from .database import POSTGRESQL, Tx
 from .sql import insert, storable
-from .tables import ENROLMENT, HOST_CREDENTIAL, SETTING, TOMBSTONE
+from .tables import ENROLMENT, HOST_CREDENTIAL, SETTING, TABLES, TOMBSTONE
+
+_LOCK = int.from_bytes(b"hosts")
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What a host proves itself with. The key is encrypted by whoever writes it."""
+    """What a host proves itself with. Keys are encrypted by whoever writes them."""
 
     host_id: str
     heartbeat_key: bytes
     certificate_serial: str
+    """Fingerprint of the certificate that it has shown last."""
     revoked: bool = False
+    pending_serial: str | None = None
+    """Fingerprint of the certificate that was made for it last, while it has not shown it."""
+    issuer: str | None = None
+    """Fingerprint of the authority of the certificate that it has shown last."""
+    trusts: Sequence[str] | None = None
+    """Fingerprints of the authorities of which it has said that it trusts them."""
+    next_key: bytes | None = None
+    """The heartbeat key that takes the place of the other once the host has said that it has it."""
+    key_made_at: float | None = None
+    """When `heartbeat_key` was made (seconds since the epoch); None: not known, and so due to be replaced."""
 
     def __repr__(self) -> str:
         return f"Credential({self.host_id!r})"
@@ -40,14 +53,25 @@ class Tombstone:
     port_ids: Sequence[str] = ()
 
 
+def lock(tx: Tx) -> None:
+    """Until this transaction ends nobody else changes a host, or gives room on one to an amphora.
+
+    To be had before the lock of any root. SQLite has one writer at a time as it is.
+    """
+    if tx.database.dialect == POSTGRESQL:
+        tx.connection.execute(select(func.pg_advisory_xact_lock(literal(_LOCK, BigInteger))))
+
+
+def lowest_bindable(tx: Tx) -> int:
+    """The lowest port that some host's listeners may have; 1 if there is no host."""
+    specs = tx.connection.execute(select(TABLES["host"].c.spec)).scalars()
+    return min((int(spec.get("bindable_from", 1)) for spec in specs), default=1)
+
+
 def write_credential(tx: Tx, credential: Credential) -> None:
     """The host is known by this, and no longer by what it was known by before."""
-    values = {
-        "heartbeat_key": credential.heartbeat_key,
-        "certificate_serial": credential.certificate_serial,
-        "revoked": credential.revoked,
-    }
-    statement = insert(tx.database.dialect, HOST_CREDENTIAL).values(host_id=credential.host_id, **values)
+    values = {field.name: getattr(credential, field.name) for field in fields(credential)}
+    statement = insert(tx.database.dialect, HOST_CREDENTIAL).values(values)
     tx.connection.execute(statement.on_conflict_do_update(index_elements=["host_id"], set_=values))
 
 
@@ -67,6 +91,19 @@ def revoke(tx: Tx, host_id: str) -> bool:
     """The host is no longer believed; False: it is not known."""
     known = update(HOST_CREDENTIAL).where(HOST_CREDENTIAL.c.host_id == host_id)
     return bool(tx.connection.execute(known.values(revoked=True)).rowcount)
+
+
+def key_is_old(tx: Tx, host_id: str) -> bool:
+    """The host is given a new heartbeat key when it comes next; False: it is not known."""
+    known = update(HOST_CREDENTIAL).where(HOST_CREDENTIAL.c.host_id == host_id, HOST_CREDENTIAL.c.revoked.is_(False))
+    return bool(tx.connection.execute(known.values(key_made_at=None)).rowcount)
+
+
+def purge_credentials(tx: Tx) -> int:
+    """What hosts that are no more were known by is gone; how many they were."""
+    living = select(TABLES["host"].c.id)
+    gone = delete(HOST_CREDENTIAL).where(HOST_CREDENTIAL.c.host_id.not_in(living))
+    return tx.connection.execute(gone).rowcount
 
 
 def remove_credential(tx: Tx, host_id: str) -> None:
@@ -115,6 +152,11 @@ def write_setting(tx: Tx, name: str, value: bytes) -> None:
     tx.connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"value": value}))
 
 
+def lock_setting(tx: Tx, name: str) -> None:
+    """Nobody else changes it before the transaction ends."""
+    tx.connection.execute(select(SETTING.c.name).where(SETTING.c.name == name).with_for_update())
+
+
 def bury(tx: Tx, tombstone: Tombstone) -> None:
     """The amphora is to be removed when its host returns."""
     values: dict[str, Any] = {
@@ -136,6 +178,12 @@ def tombstones(tx: Tx, *, host_id: str | None = None) -> list[Tombstone]:
     if host_id is not None:
         statement = statement.where(TOMBSTONE.c.host_id == host_id)
     return [Tombstone(*row) for row in tx.connection.execute(statement)]
+
+
+def is_buried(tx: Tx, amphora_id: str) -> bool:
+    """Whether its host still has to remove the amphora."""
+    stone = select(TOMBSTONE.c.host_id).where(TOMBSTONE.c.amphora_id == amphora_id)
+    return tx.connection.execute(stone).first() is not None
 
 
 def remove_tombstone(tx: Tx, amphora_id: str) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
+    func,
     or_,
     select,
     update,
@@ -56,7 +57,7 @@ def open(  # noqa: A001, PLR0913  a receipt has this many parts
         "generation": generation,
         "created_at": clock.text(time.time()),
     }
-    tx.connection.execute(JOB.insert(), row)
+    tx.connection.execute(_OPENED, row)
     return job_id
 
 
@@ -133,8 +134,11 @@ def end(
 
 
 def purge(tx: Tx, before: str) -> int:
-    """Jobs that ended before `before`, and attempts, are gone; how many jobs they were."""
-    tx.connection.execute(delete(ATTEMPT).where(ATTEMPT.c.ended_at < before))
+    """Jobs that ended before `before`, and attempts, are gone; how many jobs they were.
+
+    An attempt whose worker was killed never ended; it is as old as its beginning.
+    """
+    tx.connection.execute(delete(ATTEMPT).where(func.coalesce(ATTEMPT.c.ended_at, ATTEMPT.c.started_at) < before))
     return tx.connection.execute(delete(JOB).where(JOB.c.ended_at < before)).rowcount
 
 
@@ -149,6 +153,7 @@ def _ended(row: Mapping[str, Any], reason: str | None) -> dict[str, Any]:
     )
 
 
+_OPENED = JOB.insert()
 _THIS = and_(ATTEMPT.c.root_id == bindparam("root"), ATTEMPT.c.fence == bindparam("token"))
 _LOG = select(ATTEMPT.c.log).where(_THIS).with_for_update()
 _WRITE_LOG = update(ATTEMPT).where(_THIS).values(log=bindparam("lines"))

@@ -2,17 +2,25 @@
 """What was seen: operating statuses and counters. Never in a row with what is wanted (decision 13)."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, case, delete, func, literal_column, select, update
 
 from .database import Tx
-from .sql import insert
+from .sql import among, insert, listed
 from .tables import COUNTERS, OBSERVATION, STATISTIC, TABLES
 
 Status = tuple[str, str, str, str]
 """(kind, id, id of the load balancer, operating status)."""
+STATUS = ("kind", "id", "loadbalancer_id", "operating_status")
+
+HOST, AMPHORA = "host", "amphora"
+"""Kinds of which is written whether they are lost; of hosts without a load balancer."""
+ROLE = "role"
+"""Kind of which is written what VRRP makes of an amphora."""
+LOST, FOUND = "ERROR", "ONLINE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,41 +38,100 @@ class Counters:
     request_errors: int = 0
 
 
+COUNTED = tuple(field.name for field in fields(Counters))
+
+
 def write(tx: Tx, statuses: Sequence[Status], at: float) -> None:
     """These operating statuses were seen at `at` (seconds since the epoch)."""
     if not statuses:
         return
-    names = ("kind", "id", "loadbalancer_id", "operating_status")
     # one row once, and always in the same order: two writers do not wait for each other in a circle
-    seen = {status[:2]: dict(zip(names, status, strict=True)) | {"seen_at": at} for status in sorted(statuses)}
-    statement = insert(tx.database.dialect, OBSERVATION)
-    new = statement.excluded
-    values = {"operating_status": new.operating_status, "seen_at": new.seen_at}
-    keys = [OBSERVATION.c.kind, OBSERVATION.c.id]
-    tx.connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values), list(seen.values()))
+    seen = {status[:2]: dict(zip(STATUS, status, strict=True)) | {"seen_at": at} for status in sorted(statuses)}
+    tx.connection.execute(_upsert_status(tx.database.dialect), list(seen.values()))
 
 
-def seen(tx: Tx, root_id: str) -> dict[tuple[str, str], tuple[str, float]]:
-    """(kind, id) → (operating status, when), of the load balancer and all below it."""
-    columns = (OBSERVATION.c.kind, OBSERVATION.c.id, OBSERVATION.c.operating_status, OBSERVATION.c.seen_at)
-    rows = tx.connection.execute(select(*columns).where(OBSERVATION.c.loadbalancer_id == root_id))
-    return {(row[0], row[1]): (row[2], row[3]) for row in rows}
+def seen(tx: Tx, root_ids: Sequence[str]) -> dict[str, dict[tuple[str, str], tuple[str, float]]]:
+    """For each of these load balancers (kind, id) → (operating status, when), of itself and all below it, amphorae
+    apart."""
+    found: dict[str, dict[tuple[str, str], tuple[str, float]]] = {root: {} for root in root_ids}
+    if root_ids:
+        dialect = tx.database.dialect
+        for root, kind, key, status, at in tx.connection.execute(_seen(dialect), {"roots": listed(dialect, root_ids)}):
+            found[root][kind, key] = status, at
+    return found
+
+
+@cache
+def _seen(dialect: str) -> Select[Any]:
+    table = OBSERVATION.c
+    columns = (table.loadbalancer_id, table.kind, table.id, table.operating_status, table.seen_at)
+    return select(*columns).where(among(dialect, table.loadbalancer_id, "roots"), table.kind.not_in((AMPHORA, ROLE)))
+
+
+def lost_hosts(tx: Tx) -> frozenset[str]:
+    """Hosts that are known to be dead: what runs there no longer counts."""
+    return frozenset(key for key, (word, _) in standing(tx, HOST).items() if word == LOST)
+
+
+def lost_amphorae(tx: Tx, root_id: str | None = None) -> frozenset[str]:
+    """Amphorae (of the load balancer, or all) that their hosts could not start again."""
+    mine = () if root_id is None else (OBSERVATION.c.loadbalancer_id == root_id,)
+    return frozenset(key for key, (word, _) in standing(tx, AMPHORA, *mine).items() if word == LOST)
+
+
+def roles(tx: Tx, root_id: str) -> dict[str, str]:
+    """Amphora of the load balancer → what VRRP was last seen to make of it."""
+    return {key: word for key, (word, _) in standing(tx, ROLE, OBSERVATION.c.loadbalancer_id == root_id).items()}
+
+
+def roles_of(tx: Tx, amphora_ids: Sequence[str]) -> dict[str, str]:
+    """The same of these amphorae."""
+    found = standing(tx, ROLE, OBSERVATION.c.id.in_(amphora_ids)) if amphora_ids else {}
+    return {key: word for key, (word, _) in found.items()}
+
+
+def standing(tx: Tx, kind: str, *where: ColumnElement[bool]) -> dict[str, tuple[str, float]]:
+    """Those of the kind → what was seen of each, and when."""
+    columns = (OBSERVATION.c.id, OBSERVATION.c.operating_status, OBSERVATION.c.seen_at)
+    found = tx.connection.execute(select(*columns).where(OBSERVATION.c.kind == kind, *where))
+    return {row[0]: (row[1], row[2]) for row in found}
 
 
 def write_statistics(tx: Tx, counters: Sequence[Counters]) -> None:
-    """The counters stand so; what an earlier life of the process has counted is kept beside."""
+    """The counters stand so; what an earlier life of the process has counted is kept beside.
+
+    Of several lives of one process the earlier comes first.
+    """
     if not counters:
         return
-    rows = {(c.listener_id, c.amphora_id): asdict(c) | {f"base_{name}": 0 for name in COUNTERS} for c in counters}
-    statement = insert(tx.database.dialect, STATISTIC)
+    lives = {(c.listener_id, c.amphora_id, c.epoch): c for c in counters}
+    # always in the same order, as in `write`; the sort is stable, so lives stay in theirs
+    rows = [_row(c) for c in sorted(lives.values(), key=lambda c: (c.listener_id, c.amphora_id))]
+    tx.connection.execute(_upsert_counters(tx.database.dialect), rows)
+
+
+def _row(counters: Counters) -> dict[str, Any]:
+    """Not `asdict`, which copies deeply: half the cost of writing a row."""
+    return {name: getattr(counters, name) for name in COUNTED}
+
+
+@cache
+def _upsert_status(dialect: str) -> Any:
+    statement = insert(dialect, OBSERVATION)
+    values = {name: statement.excluded[name] for name in ("operating_status", "seen_at")}
+    return statement.on_conflict_do_update(index_elements=[OBSERVATION.c.kind, OBSERVATION.c.id], set_=values)
+
+
+@cache
+def _upsert_counters(dialect: str) -> Any:
+    """Kept: to make it costs as much as to write a hundred rows."""
+    statement = insert(dialect, STATISTIC).values({f"base_{name}": literal_column("0") for name in COUNTERS})
     new, old = statement.excluded, STATISTIC.c
     values: dict[str, Any] = {name: new[name] for name in ("epoch", "active_connections", *COUNTERS)}
     for name in COUNTERS:
         base = old[f"base_{name}"]
         values[f"base_{name}"] = case((old.epoch == new.epoch, base), else_=base + old[name])
-    keys = [old.listener_id, old.amphora_id]
-    upsert = statement.on_conflict_do_update(index_elements=keys, set_=values)
-    tx.connection.execute(upsert, [rows[key] for key in sorted(rows)])
+    return statement.on_conflict_do_update(index_elements=[old.listener_id, old.amphora_id], set_=values)
 
 
 def statistics(
@@ -89,17 +156,20 @@ def amphora_gone(tx: Tx, amphora_id: str) -> None:
     """The amphora has no connections any more; what it has counted stays counted. Nothing is seen of it."""
     gone = update(STATISTIC).where(STATISTIC.c.amphora_id == amphora_id)
     tx.connection.execute(gone.values(active_connections=0))
-    seen_of_it = (OBSERVATION.c.kind == "amphora", OBSERVATION.c.id == amphora_id)
+    seen_of_it = (OBSERVATION.c.kind.in_((AMPHORA, ROLE)), OBSERVATION.c.id == amphora_id)
     tx.connection.execute(delete(OBSERVATION).where(*seen_of_it))
 
 
 def purge(tx: Tx) -> int:
-    """What was still reported of load balancers after they went is gone; how many rows that were."""
-    living = select(TABLES["loadbalancer"].c.id)
-    removed = 0
-    for table in (OBSERVATION, STATISTIC):
-        removed += tx.connection.execute(delete(table).where(table.c.loadbalancer_id.not_in(living))).rowcount
-    return removed
+    """What was still reported of load balancers and hosts after they went is gone; how many rows that were."""
+    living, hosts = select(TABLES["loadbalancer"].c.id), select(TABLES["host"].c.id)
+    is_host = OBSERVATION.c.kind == HOST
+    gone = (
+        delete(OBSERVATION).where(~is_host, OBSERVATION.c.loadbalancer_id.not_in(living)),
+        delete(OBSERVATION).where(is_host, OBSERVATION.c.id.not_in(hosts)),
+        delete(STATISTIC).where(STATISTIC.c.loadbalancer_id.not_in(living)),
+    )
+    return sum(tx.connection.execute(statement).rowcount for statement in gone)
 
 
 def _summed() -> Select[Any]:

@@ -4,11 +4,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Insert,
     Select,
     Table,
     Update,
@@ -35,7 +36,9 @@ from .documents import Json, reading, shaped
 from .sql import among, listed, storable
 from .tables import TABLES, root_column
 
-DERIVED = frozenset({"provisioning_status", "operating_status"})
+FIRST: Final = 1
+"""The generation in which a root starts."""
+DERIVED = frozenset({"provisioning_status", "operating_status", "used", "cert_expiration"})
 """Attributes that no row stores."""
 
 
@@ -73,20 +76,22 @@ def get(tx: Tx, kind: Kind, key: str, *, parent_id: str | None = None) -> Json |
     """The document of the row that a path calls `key` (`Kind.key`), if it hangs on `parent_id`."""
     if not storable(key) or not (parent_id is None or storable(parent_id)):
         return None
-    statement = _get(kind.name, within=parent_id is not None)
+    statement = _get(kind.name, tx.database.dialect, within=parent_id is not None)
     row = tx.connection.execute(statement, {"key": key, "parent": parent_id}).first()
-    return shaped(tx, kind, [row])[0] if row else None
+    return shaped(kind, [row], tx.database.dialect)[0] if row else None
 
 
 def page(tx: Tx, kind: Kind, query: filters.Query) -> list[Json]:
     """The documents that the query asks for, in its order. Raises Refused."""
-    return shaped(tx, kind, filters.run(tx, filters.source(kind.name, tx.database.dialect), query))
+    dialect = tx.database.dialect
+    return shaped(kind, filters.run(tx, filters.source(kind.name, dialect), query), dialect)
 
 
 def find(tx: Tx, kind: Kind, **columns: Any) -> list[Json]:
     """The documents of living rows with these values in their columns, oldest first; unpaged."""
-    statement = _find(kind.name, *_shape(columns))
-    return shaped(tx, kind, tx.connection.execute(statement, columns).all())
+    dialect = tx.database.dialect
+    statement = _find(kind.name, dialect, *_shape(columns))
+    return shaped(kind, tx.connection.execute(statement, columns).all(), dialect)
 
 
 def count(tx: Tx, kind: Kind, **columns: Any) -> int:
@@ -121,21 +126,20 @@ def insert(
 ) -> None:
     """The rows exist. Raises Duplicate.
 
-    Rooted: part of `generation` of their root. A root itself starts with the generations before its first ask.
+    Rooted: part of `generation` of their root. A root itself starts in it.
     """
     if not new:
         return
     shared: Json = {}
     if kind.root:
-        at = (generation or 0) + 1 if kind.is_root else generation
         shared = {root_column(kind): root_id} | dict.fromkeys(
-            ("created_generation", "changed_generation", "spec_generation"), at
+            ("created_generation", "changed_generation", "spec_generation"), generation
         )
         if kind.is_root:
             shared |= {"generation": generation, "observed_generation": 0, "failed_generation": 0}
     stored = [{**_columns(kind, row), **shared, "spec": _spec(kind, row)} for row in new]
     try:
-        tx.connection.execute(TABLES[kind.name].insert(), stored)
+        tx.connection.execute(_insert(kind.name), stored)
     except IntegrityError as error:
         raise _duplicate(kind, error) from None
 
@@ -216,9 +220,9 @@ def _equal(kind: Kind, equal: tuple[str, ...], nulls: tuple[str, ...]) -> list[C
 
 
 @cache
-def _get(name: str, *, within: bool) -> Select[Any]:
+def _get(name: str, dialect: str, *, within: bool) -> Select[Any]:
     kind = BY_NAME[name]
-    read = reading(name)
+    read = reading(name, dialect)
     statement = read.select.where(read.table.c[kind.key] == bindparam("key"))
     if within:
         statement = statement.where(read.table.c[kind.parent or "id"] == bindparam("parent"))
@@ -226,8 +230,8 @@ def _get(name: str, *, within: bool) -> Select[Any]:
 
 
 @cache
-def _find(name: str, equal: tuple[str, ...], nulls: tuple[str, ...]) -> Select[Any]:
-    read = reading(name)
+def _find(name: str, dialect: str, equal: tuple[str, ...], nulls: tuple[str, ...]) -> Select[Any]:
+    read = reading(name, dialect)
     order = [read.table.c[column] for column in ("created_at", "id") if column in read.table.c]
     return read.select.where(*_equal(read.kind, equal, nulls)).order_by(*order)
 
@@ -236,6 +240,11 @@ def _find(name: str, equal: tuple[str, ...], nulls: tuple[str, ...]) -> Select[A
 def _count(name: str, equal: tuple[str, ...], nulls: tuple[str, ...]) -> Select[Any]:
     table = TABLES[name]
     return select(func.count()).select_from(table).where(*_equal(BY_NAME[name], equal, nulls))
+
+
+@cache
+def _insert(name: str) -> Insert:
+    return TABLES[name].insert()
 
 
 @cache

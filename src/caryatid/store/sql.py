@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from typing import Any, Literal, get_args, get_origin
 
 import orjson
-from sqlalchemy import ARRAY, ColumnElement, String, Table, any_, bindparam, case, func, select
+from sqlalchemy import ARRAY, ColumnElement, Select, String, Table, any_, bindparam, case, func, select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.types import UserDefinedType
 
 from caryatid.model.kind import Attribute
 
@@ -26,6 +27,23 @@ def listed(dialect: str, values: Iterable[str]) -> Any:
     """The parameter for `among`."""
     found = list(values)
     return found if dialect == POSTGRESQL else orjson.dumps(found).decode()
+
+
+class _Ids(UserDefinedType[list[str]]):
+    """A list of ids as SQLite gives it, in JSON."""
+
+    cache_ok = True
+
+    def result_processor(self, _dialect: Any, _coltype: object) -> Any:
+        return orjson.loads
+
+
+def listing(dialect: str, ids: Select[Any]) -> ColumnElement[list[str]]:
+    """The ids that a select gives, in its order, as one value; none: an empty list."""
+    if dialect == POSTGRESQL:
+        return func.array(ids.scalar_subquery(), type_=ARRAY(String))
+    found = ids.subquery()
+    return select(func.json_group_array(found.c.id, type_=_Ids())).scalar_subquery()
 
 
 def scalar(attribute: Attribute) -> type | None:

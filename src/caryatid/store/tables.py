@@ -79,6 +79,10 @@ def _generations(kind: Kind) -> list[Column[Any]]:
     return columns
 
 
+BACKED = {(a.back.kind, a.back.via) for kind in KINDS for a in kind if a.back}
+"""References that the documents of those referred to list, oldest first: read from the index alone."""
+
+
 def _indexes(kind: Kind, table: Table) -> None:
     for columns in kind.unique:
         living = table.c.deleted_generation.is_(None) if kind.root else None
@@ -91,7 +95,8 @@ def _indexes(kind: Kind, table: Table) -> None:
         Index(f"ix_{kind.name}_age", *age)
     for attribute in kind.columns:
         if attribute.ref is not None:
-            Index(f"ix_{kind.name}_{attribute.name}", table.c[attribute.name])
+            listed = age if (kind.name, attribute.name) in BACKED else []
+            Index(f"ix_{kind.name}_{attribute.name}", table.c[attribute.name], *listed)
     if kind.root:
         _index_what_settling_looks_for(kind, table)
 
@@ -233,6 +238,11 @@ HOST_CREDENTIAL = Table(
     Column("heartbeat_key", LargeBinary, nullable=False),
     Column("certificate_serial", String(WORD_LENGTH), nullable=False),
     Column("revoked", Boolean, nullable=False),
+    Column("pending_serial", String(WORD_LENGTH)),
+    Column("issuer", String(WORD_LENGTH)),
+    Column("trusts", Document),
+    Column("next_key", LargeBinary),
+    Column("key_made_at", Float(53)),
 )
 ENROLMENT = Table(
     "enrolment",

@@ -9,7 +9,7 @@ import os
 import select as io
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -26,32 +26,34 @@ RETRY_S: Final = 0.5
 RETRY_MAX_S: Final = 30.0
 DATAGRAM_BYTES: Final = 256
 KEEPALIVE_S: Final = 60.0
+_NOTIFY = text("SELECT pg_notify(:name, :told)")
 
 
 def notify(tx: Tx, channel: str) -> None:
     """After the commit, all that listen to the channel are woken, in this process too; once a transaction."""
     if channel in tx.woken:
         return
-    tx.woken.add(channel)
     if tx.database.dialect == POSTGRESQL:
-        tx.connection.execute(text("SELECT pg_notify(:name, :told)"), {"name": CHANNEL, "told": channel})
-    else:
-        tx.after_commit(partial(_ring, tx.database, channel))
+        tx.connection.execute(_NOTIFY, {"name": CHANNEL, "told": channel})
+    elif not tx.woken:
+        tx.after_commit(partial(_ring, tx.database, tx.woken))
+    tx.woken.add(channel)
 
 
 def _directory(database: Database) -> Path:
     return database.path.with_name(database.path.name + ".wake")
 
 
-def _ring(database: Database, channel: str) -> None:
-    """A datagram to each socket that listens to the channel, by a path that fits the 107 bytes of an address."""
+def _ring(database: Database, channels: Collection[str]) -> None:
+    """A datagram to each socket that listens to a channel, by a path that fits the 107 bytes of an address."""
     try:
         directory = os.open(_directory(database), os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
         return  # nobody listens
     try:
         for name in os.listdir(directory):  # noqa: PTH208  by its descriptor
-            if name.startswith(f"{channel}."):
+            channel = name.partition(".")[0]
+            if channel in channels:
                 _send(database, directory, name, channel.encode())
     finally:
         os.close(directory)

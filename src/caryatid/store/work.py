@@ -2,6 +2,7 @@
 """What is due: generations asked for, who works on a root now, and what came of it (decisions 1 and 4)."""
 
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -36,9 +37,24 @@ def ask(tx: Tx, root_id: str, *, priority: int = 0) -> int:
     return generation
 
 
+def begin(tx: Tx, root_id: str) -> None:
+    """The root, just inserted, is wanted in its first generation, at once."""
+    _make_due(tx, root_id, priority=0, asked=True, afresh=False)
+
+
 def wake_root(tx: Tx, root_id: str, *, priority: int = 0) -> None:
     """Somebody shall look at the root, at once; nothing new is wanted."""
     _make_due(tx, root_id, priority=priority, asked=False, afresh=False)
+
+
+def wake_roots(tx: Tx, root_ids: Collection[str], *, priority: int = 0) -> None:
+    """`wake_root` of them all, in one statement. Always in the same order: two who wake do not wait in a circle."""
+    if root_ids:
+        now = clock.now(tx)
+        shared = {"now": now, "urgency": priority, "since": None, "anew": None}
+        rows = [{"root": root_id, **shared} for root_id in sorted(set(root_ids))]
+        tx.connection.execute(_due(tx.database.dialect), rows)
+        wake.notify(tx, "work")
 
 
 def retry_all(tx: Tx) -> None:
@@ -131,6 +147,8 @@ class _Settling:
             return
         if self.newer:
             self._leave(self.now, tries=0, since=self.now, priority=self.work.priority)
+        elif outcome.left:
+            self._leave(self.now + _pause_s(self.work.tries), tries=self.work.tries + 1, since=None, priority=0)
         else:
             self._leave(None, tries=0, since=None, priority=0)
 

@@ -6,12 +6,14 @@ Version 1, under `/1`, over mutual TLS. Both sides ignore members they do not kn
 
 import ssl
 from http import HTTPStatus
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import httpx2
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from caryatid.errors import CaryatidError
+from caryatid.wire.body import AmphoraId, Body
+from caryatid.wire.network import Plug
 
 VERSION = 1
 How = Literal["unchanged", "runtime", "reloaded", "started", "stopped"]
@@ -20,15 +22,8 @@ RUN_TOKEN = "@RUN@"  # noqa: S105 - a placeholder
 CONNECT_TIMEOUT_S = 2.0
 AnswerT = TypeVar("AnswerT")
 READ_TIMEOUT_S = 20.0
+FileName = Field(pattern=r"^[a-z0-9-]{1,64}\.pem$")
 
-ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
-AmphoraId = Field(pattern=ID_PATTERN)
-
-
-class Body(BaseModel):
-    """Something that crosses. What a newer peer adds is ignored."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class Server(NamedTuple):
@@ -63,6 +58,12 @@ class Configuration(Body):
     servers: list[Server]
     hash: str = Field(min_length=1, max_length=128)
     base_hash: str = Field(min_length=1, max_length=128)
+    keepalived: str = ""
+    """keepalived's configuration, with the same tokens; empty: the amphora is not one of a pair."""
+    nftables: str = ""
+    """A ruleset for `nft -f` in the amphora's namespace, replacing what was there; empty: none."""
+    files: dict[Annotated[str, FileName], str] = {}
+    """What `text` names under `@DIR@/`, nothing secret, by name; a name stands for one content."""
 
 
 class Applied(Body):
@@ -113,6 +114,10 @@ class AmphoraDetails(AmphoraState):
     workers: list[int] = []
     restarts: int = 0
     """Unexpected deaths of its HAProxy that this agent has seen."""
+    interfaces: dict[str, list[str]] = {}
+    """In its network namespace: the addresses on each, VIPs that it has now among them."""
+    claims: bool = False
+    """It has its VIPs because it was told to, and nobody else has been seen with them. A pair decides by itself."""
 
 
 class Diagnostics(Body):
@@ -141,7 +146,22 @@ class AgentInfo(Body):
     amphorae: int
 
 
+class Probe(Body):
+    """POST /1/probe: whether this host reaches the agent of another."""
+
+    host_id: str = AmphoraId
+    url: str = Field(pattern=r"^https://[^\s/@?#]{1,240}$")
+    """Of that agent: a name or address, and a port."""
+
+
+class Probed(Body):
+    """The answer. Whatever that agent answers counts; that it does not let us in too."""
+
+    reachable: bool
+
+
 APPLIED = TypeAdapter(Applied)
+PROBED = TypeAdapter(Probed)
 AGENT_INFO = TypeAdapter(AgentInfo)
 AMPHORA_STATES = TypeAdapter(list[AmphoraState])
 AMPHORA_DETAILS = TypeAdapter(AmphoraDetails)
@@ -187,8 +207,16 @@ class AgentClient:
     The agent's certificate must name `host_id`. Every method raises an `AgentError`.
     """
 
-    def __init__(self, url: str, host_id: str, context: ssl.SSLContext, read_timeout_s: float = READ_TIMEOUT_S) -> None:
-        self._timeout = httpx2.Timeout(read_timeout_s, connect=CONNECT_TIMEOUT_S)
+    def __init__(
+        self,
+        url: str,
+        host_id: str,
+        context: ssl.SSLContext,
+        read_timeout_s: float = READ_TIMEOUT_S,
+        *,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    ) -> None:
+        self._timeout = httpx2.Timeout(read_timeout_s, connect=connect_timeout_s)
         self._http = httpx2.Client(
             base_url=f"{url.rstrip('/')}/{VERSION}",
             verify=context,
@@ -206,6 +234,10 @@ class AgentClient:
         """The agent and its host."""
         return _read(AGENT_INFO, self._call("GET", ""))
 
+    def probe(self, probe: Probe) -> Probed:
+        """Whether the host reaches that other agent now."""
+        return _read(PROBED, self._call("POST", "/probe", content=probe.model_dump_json().encode()))
+
     def put_configuration(self, configuration: Configuration, timeout_s: float | None = None) -> Applied:
         """Afterwards the amphora runs exactly this. May be repeated."""
         path = f"/amphorae/{configuration.amphora_id}/configuration"
@@ -217,9 +249,14 @@ class AgentClient:
         params = {"generation": generation, "fence": fence}
         self._call("DELETE", f"/amphorae/{amphora_id}", params=params, timeout_s=timeout_s)
 
-    def amphorae(self) -> list[AmphoraState]:
+    def put_network(self, plug: Plug) -> None:
+        """Afterwards the amphora is connected so. May be repeated."""
+        content = plug.__pydantic_serializer__.to_json(plug)
+        self._call("PUT", f"/amphorae/{plug.amphora_id}/network", content=content)
+
+    def amphorae(self, timeout_s: float | None = None) -> list[AmphoraState]:
         """All amphorae of the host."""
-        return _read(AMPHORA_STATES, self._call("GET", "/amphorae"))
+        return _read(AMPHORA_STATES, self._call("GET", "/amphorae", timeout_s=timeout_s))
 
     def amphora(self, amphora_id: str) -> AmphoraDetails | None:
         """One amphora; None if the host does not have it."""

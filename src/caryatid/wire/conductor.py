@@ -7,29 +7,28 @@ trusts nobody before the token's secret does. Afterwards both speak mutual TLS.
 
 import base64
 import hashlib
-import hmac
 import secrets
 import ssl
 from http import HTTPStatus
-from typing import Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 import httpx2
 import orjson
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.hashes import SHA256
 from pydantic import Field, ValidationError
 
 from caryatid.errors import CaryatidError
-from caryatid.wire.agent import AmphoraId, Body
-from caryatid.wire.tls import client_context
+from caryatid.wire.body import AmphoraId, Body
 
 VERSION = 1
 TOKEN_PREFIX = "cye1"  # noqa: S105 - names the format
 SECRET_BYTES = 32
 CONDUCTOR_NAME = "controller"
 """What a conductor's certificate must name: only controllers' certificates do."""
+RENEWAL = b"caryatid renewal\n"
+"""What a key signs before a request, so that the signature means nothing else."""
 TIMEOUT = httpx2.Timeout(10.0, connect=3.0)
-AUTHORITY_BYTES_MAX = 65536
 AnswerT = TypeVar("AnswerT", bound=Body)
 
 
@@ -43,6 +42,10 @@ class ConductorUnreachable(ConductorError):
 
 class ConductorRefused(ConductorError):
     """It said no, and will again."""
+
+
+class HostUnknown(ConductorRefused):
+    """It does not know this host (any more)."""
 
 
 class EnrolmentToken(Body):
@@ -76,6 +79,20 @@ def new_secret() -> str:
     return base64.urlsafe_b64encode(secrets.token_bytes(SECRET_BYTES)).decode().rstrip("=")
 
 
+def fingerprints(bundle_pem: str) -> list[str]:
+    """Of each certificate: SHA-256 of its DER form, in lower-case hexadecimal. Raises ConductorRefused."""
+    try:
+        certificates = x509.load_pem_x509_certificates(bundle_pem.encode())
+    except ValueError as error:
+        raise ConductorRefused("The conductor did not send authorities' certificates.") from error
+    return [one.fingerprint(SHA256()).hex() for one in certificates]
+
+
+def key_fingerprint(key: bytes) -> str:
+    """What may be said of a heartbeat key."""
+    return hashlib.sha256(b"heartbeat key\n" + key).hexdigest()
+
+
 def hash_of(secret: str) -> str:
     """What is stored of a token's secret. It has 256 random bits, so a plain hash is not guessable."""
     return hashlib.sha256(secret.encode()).hexdigest()
@@ -91,6 +108,14 @@ class HostFacts(Body):
     bindable_from: int = Field(ge=1, le=65536)
     agent_version: str = Field(max_length=64)
     haproxy_version: str = Field(max_length=64)
+    trusts: list[Annotated[str, Field(max_length=64)]] = Field(default=[], max_length=16)
+    """Fingerprints of the authorities that it trusts."""
+    heartbeat_key: str = Field(default="", max_length=64)
+    """Fingerprint of the key with which it signs its reports (`key_fingerprint`)."""
+    attachments: list[Annotated[str, Field(max_length=16)]] = Field(default=[], max_length=16)
+    """Of subnets: how amphorae here can be connected to them."""
+    uplinks: list[Annotated[str, Field(max_length=64)]] = Field(default=[], max_length=64)
+    """Names of the physical networks that it is on."""
 
 
 class Enrolment(Body):
@@ -124,6 +149,12 @@ class Refreshed(Body):
     health_addresses: list[str]
     report_interval: float = Field(gt=0)
     snapshot_interval: float = Field(gt=0)
+    ca_pem: str = ""
+    """Certificates of all authorities that are to be trusted; empty: as before."""
+    renew: bool = False
+    """The host shall renew its certificate now, whenever it ends."""
+    heartbeat_key: str = Field(default="", repr=False)
+    """Base64 of the key with which reports are to be signed from now on; empty: as before."""
 
 
 class CertificateRequest(Body):
@@ -132,11 +163,23 @@ class CertificateRequest(Body):
     csr_pem: str = Field(max_length=8192)
 
 
+class LateRequest(Body):
+    """POST /1/hosts/{id}/late-certificate: from a host whose certificate has ended, which therefore shows none."""
+
+    certificate_pem: str = Field(max_length=8192)
+    """The one that has ended."""
+    csr_pem: str = Field(max_length=8192)
+    proof: str = Field(max_length=256)
+    """Base64 of an ECDSA signature (SHA-256) of the ended certificate's key on "caryatid renewal\n" and `csr_pem`.
+    Whoever repeats it gets a certificate for a key that he does not have."""
+
+
 class NewCertificate(Body):
     """The answer (201)."""
 
     certificate_pem: str
     ca_pem: str
+    """Certificates of all authorities that are to be trusted."""
 
 
 class Problem(Body):
@@ -171,6 +214,10 @@ class ConductorClient:
         body = CertificateRequest(csr_pem=csr_pem)
         return _read(NewCertificate, await self._call("POST", f"/hosts/{host_id}/certificate", body))
 
+    async def renew_late(self, host_id: str, wanted: LateRequest) -> NewCertificate:
+        """A certificate for a new key, after the old one has ended. Raises ConductorError."""
+        return _read(NewCertificate, await self._call("POST", f"/hosts/{host_id}/late-certificate", wanted))
+
     async def _call(self, method: str, path: str, body: Body) -> httpx2.Response:
         try:
             answer = await self._http.request(
@@ -187,53 +234,7 @@ class ConductorClient:
         reason = _reason(answer)
         if answer.is_server_error or answer.status_code == HTTPStatus.TOO_MANY_REQUESTS:
             raise ConductorUnreachable(reason)
-        raise ConductorRefused(reason)
-
-
-async def fetch_authority(url: str, fingerprint: str) -> str:
-    """The authority's certificate (PEM), if and only if it is the pinned one.
-
-    The connection itself is not to be trusted: nothing is sent over it, and what comes counts only when its SHA-256 is
-    the fingerprint that the token holds. Raises ConductorError.
-    """
-    blind = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    blind.minimum_version = ssl.TLSVersion.TLSv1_3
-    blind.check_hostname = False
-    blind.verify_mode = ssl.CERT_NONE
-    content = b""
-    try:
-        async with (
-            httpx2.AsyncClient(verify=blind, timeout=TIMEOUT, trust_env=False) as http,
-            http.stream("GET", f"{url.rstrip('/')}/{VERSION}/ca") as answer,
-        ):
-            async for chunk in answer.aiter_bytes():
-                content += chunk
-                if len(content) > AUTHORITY_BYTES_MAX:
-                    raise ConductorRefused("What should be the authority's certificate is too long.")
-    except (httpx2.TransportError, OSError) as error:
-        raise ConductorUnreachable(f"The conductor cannot be reached: {error or type(error).__name__}.") from error
-    try:
-        certificate = x509.load_pem_x509_certificate(content)
-    except ValueError as error:
-        raise ConductorRefused("The conductor did not send an authority's certificate.") from error
-    digest = hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
-    if not hmac.compare_digest(digest, fingerprint):
-        raise ConductorRefused("The conductor's authority is not the one that the token names. Nothing was sent to it.")
-    return certificate.public_bytes(Encoding.PEM).decode()
-
-
-async def enrol(token: EnrolmentToken, csr_pem: str, facts: HostFacts) -> Enrolled:
-    """Become a host. The token's secret is sent only to a controller of the pinned authority. Raises ConductorError."""
-    authority = await fetch_authority(token.url, token.authority)
-    client = ConductorClient(token.url, client_context(authority))
-    try:
-        enrolment = Enrolment(token_id=token.id, secret=token.secret, csr_pem=csr_pem, host=facts)
-        enrolled = await client.enrol(enrolment)
-    finally:
-        await client.close()
-    if enrolled.ca_pem.strip() != authority.strip():
-        raise ConductorRefused("The conductor answered with another authority than its own.")
-    return enrolled
+        raise (HostUnknown if answer.status_code == HTTPStatus.NOT_FOUND else ConductorRefused)(reason)
 
 
 def _read(kind: type[AnswerT], answer: httpx2.Response) -> AnswerT:

@@ -36,6 +36,8 @@ FIRST_PIECE_BYTES = 2400
 Count = Annotated[int, Field(ge=0, le=(1 << 63) - 1)]
 ListenerStatus = Literal["OPEN", "FULL"]
 MemberStatus = Literal["UP", "DOWN", "DRAIN", "MAINT", "no check"]
+Role = Literal["MASTER", "BACKUP", "FAULT"]
+"""Of an amphora in a pair: has the VIPs, could have them, could not."""
 Listener = tuple[str, Count, Count, Count, Count, Count]
 """status, bytes_in, bytes_out, active_connections, total_connections, request_errors. Cumulative within an epoch,
 except active_connections."""
@@ -76,6 +78,10 @@ class AmphoraMessage(TypedDict):
     """It does what its configuration asks for: a process lives, or no listener needs one."""
     part: tuple[int, int]
     """This is part i (from 0) of n."""
+    failed: NotRequired[bool]
+    """The host cannot start it again: it is to be replaced."""
+    role: NotRequired[Role]
+    """Its part in its pair as it is now; absent: it is not one of a pair, or its agent does not know."""
     listeners: NotRequired[dict[str, Listener]]
     pools: NotRequired[dict[str, Pool]]
     """By `<pool id>:<listener id>`."""
@@ -88,10 +94,13 @@ class HostMessage(TypedDict):
 
     host: dict[str, tuple[str, Count]]
     part: tuple[int, int]
+    away: NotRequired[Count]
+    """The agent ends in order, and its HAProxies go on: it will be back within so many seconds."""
 
 
 Message = AmphoraMessage | HostMessage
-MESSAGES: TypeAdapter[list[Message]] = TypeAdapter(list[Message])
+MESSAGES: TypeAdapter[list[Message]] = TypeAdapter(list[Annotated[Message, Field(union_mode="left_to_right")]])
+"""In this order: nearly all are of the first kind. Trying both and comparing takes half as long again."""
 
 
 class Header(NamedTuple):
@@ -260,8 +269,10 @@ class ReplayGuard:
         self._hosts.pop(host_id, None)
 
 
-def unpack(datagram: bytes, key_of: Callable[[str], bytes | None], guard: ReplayGuard) -> Report:
-    """Verify and read one datagram. Raises HeartbeatMalformed, HeartbeatForged or HeartbeatReplayed."""
+def unpack(datagram: bytes, keys_of: Callable[[str], Sequence[bytes]], guard: ReplayGuard) -> Report:
+    """Verify and read one datagram, signed with any of the host's keys.
+
+    Raises HeartbeatMalformed, HeartbeatForged or HeartbeatReplayed."""
     if not HEADER.size + SIGNATURE_BYTES < len(datagram) <= DATAGRAM_BYTES_MAX:
         raise HeartbeatMalformed("length")
     magic, version, length, boot_id, sequence = HEADER.unpack_from(datagram)
@@ -272,9 +283,8 @@ def unpack(datagram: bytes, key_of: Callable[[str], bytes | None], guard: Replay
         host_id = datagram[HEADER.size : start].decode("ascii")
     except UnicodeDecodeError:
         raise HeartbeatMalformed("host id") from None
-    key = key_of(host_id)
-    signed = datagram[:-SIGNATURE_BYTES]
-    if key is None or not hmac.compare_digest(hmac.digest(key, signed, "sha256"), datagram[-SIGNATURE_BYTES:]):
+    signed, signature = datagram[:-SIGNATURE_BYTES], datagram[-SIGNATURE_BYTES:]
+    if not any(hmac.compare_digest(hmac.digest(key, signed, "sha256"), signature) for key in keys_of(host_id)):
         raise HeartbeatForged(f"host {host_id}")
     guard.admit(host_id, boot_id, sequence)
     return Report(host_id, boot_id, sequence, _messages(signed[start:]))

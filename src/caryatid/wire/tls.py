@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mutual TLS between our processes: contexts that trust our own authority only, and who the peer is.
 
-Certificates are replaced without a restart: load the new ones into the same context; later handshakes use them.
+Certificates and authorities are replaced without a restart: each handshake of a server's uses the context that is
+current (`following`), and whoever makes clients asks for theirs anew.
 """
 
 import asyncio
@@ -9,10 +10,13 @@ import contextlib
 import os
 import socket
 import ssl
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from datetime import datetime
 from typing import Any, NamedTuple, cast
 
 import uvicorn
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -51,6 +55,37 @@ def client_context(authority_pem: str, credentials: bytes | None = None) -> ssl.
     return context
 
 
+def following(current: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    """A context for a server each of whose handshakes is done with what `current` gives then.
+
+    A context can be given further authorities, but none can be taken from it.
+    """
+    door = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    now = current()
+    door.minimum_version, door.verify_flags, door.verify_mode = now.minimum_version, now.verify_flags, now.verify_mode
+    door.num_tickets = 0
+
+    def choose(connection: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _door: ssl.SSLContext) -> None:
+        connection.context = current()
+
+    door.sni_callback = choose
+    return door
+
+
+def renewal_due(certificate_pem: bytes, now: datetime) -> bool:
+    """A third to a half of its life is left, or less. Where between is the certificate's own, so that not all come at
+    once."""
+    certificate = x509.load_pem_x509_certificate(certificate_pem)
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    spread = certificate.fingerprint(hashes.SHA256())[0] / 255
+    return end - now < (end - begin) * (2 + spread) / 6
+
+
+def fingerprint(certificate_pem: bytes) -> str:
+    """SHA-256 of the certificate's DER form, in lower-case hexadecimal."""
+    return x509.load_pem_x509_certificate(certificate_pem).fingerprint(hashes.SHA256()).hex()
+
+
 def use_credentials(context: ssl.SSLContext, credentials: bytes) -> None:
     """Show this certificate from the next handshake on. The key goes through memory only, never over a disk."""
     descriptor = os.memfd_create("credentials", os.MFD_CLOEXEC)
@@ -80,13 +115,15 @@ def peer_of(certificate: dict[str, Any] | None) -> Peer | None:
 
 
 class PeerProtocol(HttpToolsProtocol):
-    """Puts the peer into the state of each request's scope (`scope["state"]["peer"]`: Peer or None)."""
+    """Puts the peer into the state of each request's scope (`scope["state"]["peer"]`: Peer or None), and beside it the
+    certificate that it has shown (`certificate`: DER or None)."""
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         secured = transport.get_extra_info("ssl_object")
         peer = peer_of(secured.getpeercert()) if secured is not None else None
-        self.app_state = {**self.app_state, "peer": peer}
+        shown = secured.getpeercert(binary_form=True) if peer else None
+        self.app_state = {**self.app_state, "peer": peer, "certificate": shown}
         super().connection_made(cast("asyncio.Transport", transport))
 
 

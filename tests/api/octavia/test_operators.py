@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What operators have: amphorae, failover, providers and their capabilities (facts: octavia.md §2.12)."""
 
+import json
+
 from caryatid.store import observations
 from caryatid.store.observations import Counters
 
@@ -88,3 +90,51 @@ def test_providers_and_their_capabilities(api):
         answer = api.get(f"{LBAAS}/providers/nobody/{name}")
         assert answer.status_code == 400
         assert "Provider 'nobody' is not enabled." in answer.json()["faultstring"]
+
+
+def test_capabilities_are_what_profiles_may_say(api):
+    base = f"{LBAAS}/providers/amphora"
+    found = api.get(f"{base}/flavor_capabilities").json()["flavor_capabilities"]
+    keys = {one["name"]: one["description"] for one in found}
+    assert {"anti_affinity", "host_labels", "spares", "haproxy_threads", "haproxy_maxconn", "log_format"} <= keys.keys()
+    assert all(keys.values())
+    for key in keys:
+        answer = post_profile(api, {key: {"no": {"such": "value"}}})
+        assert answer.status_code == 400
+        assert key in answer.json()["faultstring"]
+    zone_path = f"{base}/availability_zone_capabilities?fields=name"
+    assert {"name": "host_labels"} in api.get(zone_path).json()["availability_zone_capabilities"]
+
+
+def post_profile(api, data):
+    body = {"name": "p", "provider_name": "amphora", "flavor_data": json.dumps(data)}
+    return api.post(f"{LBAAS}/flavorprofiles", json={"flavorprofile": body})
+
+
+def test_a_profile_says_only_what_its_provider_knows(api):
+    refused = post_profile(api, {"colour": "red", "spares": 1000})
+    assert refused.status_code == 400
+    assert "colour" in refused.json()["faultstring"]
+    assert "spares" in refused.json()["faultstring"]
+    assert post_profile(api, {"spares": 2}).status_code == 201
+    body = {"name": "z", "provider_name": "amphora", "availability_zone_data": json.dumps({"host_labels": "x"})}
+    answer = api.post(f"{LBAAS}/availabilityzoneprofiles", json={"availability_zone_profile": body})
+    assert answer.status_code == 400
+    assert "availability_zone_data.host_labels" in answer.json()["faultstring"]
+
+
+def test_the_role_of_one_of_a_pair_is_shown_as_vrrp_has_it(api):
+    flavors = api.get(f"{LBAAS}/flavors?name=active-standby").json()["flavors"]
+    made = api.loadbalancer(flavor_id=flavors[0]["id"])
+    api.settle()
+    path = f"{AMPHORAE}?loadbalancer_id={made['id']}"
+    pair = {one["role"]: one["id"] for one in api.get(path).json()["amphorae"]}
+    assert set(pair) == {"MASTER", "BACKUP"}
+    with api.door.database.transaction() as tx:
+        seen = (("MASTER", "FAULT"), ("BACKUP", "MASTER"))
+        observations.write(tx, [(observations.ROLE, pair[slot], made["id"], word) for slot, word in seen], 1.0)
+    assert {one["id"]: one["role"] for one in api.get(path).json()["amphorae"]} == {
+        pair["MASTER"]: "FAULT",
+        pair["BACKUP"]: "MASTER",
+    }
+    assert api.get(f"{AMPHORAE}/{pair['BACKUP']}").json()["amphora"]["role"] == "MASTER"

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.responses import Response
 
 from caryatid.api.call import Call, accepted, answer, aside
-from caryatid.api.resources import Resource
+from caryatid.api.resources import Documents, Resource
 from caryatid.control import operator
 from caryatid.control.door import Door
 from caryatid.control.receipt import Accepted, rule
@@ -17,12 +17,13 @@ from caryatid.model import AMPHORA
 from caryatid.model.policy import Caller, require
 from caryatid.model.quota import Statistics
 from caryatid.store import observations, rows
-from caryatid.store.database import Database
+from caryatid.store.database import Database, Tx
 
 from .compat import pick
 from .lists import Page
 
 COUNTED = ("listener_id", "loadbalancer_id", *Statistics.model_fields)
+PAIRED = ("MASTER", "BACKUP")
 Act = Callable[[Door, Caller, str], Accepted]
 
 
@@ -38,6 +39,17 @@ class Amphorae(Resource):
         if project_id is None:
             return page
         return replace(page, query=replace(page.query, filters=filters, project_id=project_id))
+
+    def document(self, database: Database, caller: Caller, key: str, parent_id: str | None) -> dict[str, Any]:
+        """`role` is what VRRP makes of the amphora, where that is known, else what it was made for; so in lists."""
+        document = super().document(database, caller, key, parent_id)
+        with database.read() as tx:
+            return _as_seen(tx, [document])[0]
+
+    def _page(self, database: Database, caller: Caller, page: Page) -> Documents:
+        documents = super()._page(database, caller, page)
+        with database.read() as tx:
+            return _as_seen(tx, documents)
 
     async def statistics(self, call: Call) -> Response:
         fields = call.fields()
@@ -65,3 +77,9 @@ class Amphorae(Resource):
         if not found:
             raise NotFound(AMPHORA.title, key)
         return [{"id": key, **{name: one[name] for name in COUNTED}} for one in found]
+
+
+def _as_seen(tx: Tx, documents: Documents) -> Documents:
+    pairs = [document["id"] for document in documents if document["role"] in PAIRED]
+    seen = observations.roles_of(tx, pairs)
+    return [{**document, "role": seen.get(document["id"], document["role"])} for document in documents]

@@ -18,16 +18,17 @@ Models are handed over detached: a driver cannot write to the database. Every ca
 and must then do nothing more; it runs in a worker's thread, may block, and must end within its own timeouts.
 """
 
-import ssl
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol, Self
 
+from caryatid.drivers.setup import Setup
 from caryatid.model.amphora import Placed, Stamp
 from caryatid.model.flavor import Capabilities
+from caryatid.model.host import Host
 from caryatid.model.listener import Listener
 from caryatid.model.loadbalancer import LoadBalancer, Vip
 from caryatid.model.tree import ListenerNode, Tree
+from caryatid.plan.drift import Found
 
 
 class AmphoraDriverError(Exception):
@@ -124,20 +125,6 @@ class StatsMixin(Protocol):
         "total_connections": …}}}`; cumulative."""
 
 
-@dataclass(frozen=True)
-class Setup:
-    """What a process can give to the drivers that it loads."""
-
-    context: Callable[[], ssl.SSLContext]
-    """TLS towards agents, with this controller's certificate; asked for anew when a certificate is replaced."""
-    timeout_s: float = 20.0
-    """Seconds that one request to an agent may take."""
-    connection_limit: int = 50_000
-    """Connections of a listener that sets no limit."""
-    hard_stop_after_s: int = 1800
-    """Seconds after which a replaced HAProxy ends, whatever connections it still has."""
-
-
 class AmphoraLoadBalancerDriver:
     """What a driver for another kind of amphora derives from. `update` and `delete` must be written."""
 
@@ -170,6 +157,10 @@ class AmphoraLoadBalancerDriver:
     def get_diagnostics(self, amphora: Placed) -> Mapping[str, Any]:
         """Expensive tests of the amphora's own, asked for by an operator."""
         raise NotImplementedError
+
+    def inventory(self, host: Host) -> Sequence[Found] | None:
+        """The amphorae that the host has. None: this driver cannot tell."""
+        return None
 
     def finalize_amphora(self, amphora: Placed) -> None:
         """The amphora has been built; nothing has been configured on it yet."""

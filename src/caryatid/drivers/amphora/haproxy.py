@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Amphorae that are HAProxy under our own agent: the whole configuration is rendered here and pushed there."""
 
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
+from caryatid.drivers.setup import Setup
 from caryatid.model.amphora import Placed, Stamp
-from caryatid.model.flavor import Capabilities
+from caryatid.model.flavor import Capabilities, FlavorData, ZoneData
+from caryatid.model.host import Host
 from caryatid.model.tree import Tree
+from caryatid.plan import keepalived, nftables
+from caryatid.plan.drift import Found
 from caryatid.plan.haproxy import RenderSettings, Unrenderable, render
 from caryatid.wire.agent import (
     AgentClient,
@@ -29,7 +32,6 @@ from .base import (
     InfoException,
     OvertakenError,
     ProvisioningErrors,
-    Setup,
     TimeOutException,
     UnauthorizedException,
     UnavailableException,
@@ -41,23 +43,21 @@ CAPABILITIES = Capabilities(
     pool_protocols=frozenset({"HTTP", "HTTPS", "TCP", "PROXY", "PROXYV2"}),
     algorithms=frozenset({"ROUND_ROBIN", "LEAST_CONNECTIONS", "SOURCE_IP"}),
     monitor_types=frozenset({"HTTP", "HTTPS", "TCP", "TLS-HELLO"}),
-    topologies=frozenset({"SINGLE"}),
+    topologies=frozenset({"SINGLE", "ACTIVE_STANDBY"}),
     l7_protocols=frozenset({"HTTP"}),
-    flavor_keys=(
-        ("loadbalancer_topology", "SINGLE: one amphora for each load balancer."),
-        ("compute_flavor", "Size of the amphorae; shown, and without effect on hosts."),
-    ),
-    zone_keys=(("compute_zone", "Zone of the amphorae; shown, and without effect on hosts."),),
+    flavor_data=FlavorData,
+    zone_data=ZoneData,
     reasons=(
         ("TERMINATED_HTTPS", "TLS is not terminated yet; HTTPS passes it through to the members."),
         ("UDP", "Datagrams are not carried yet."),
         ("SCTP", "SCTP is not carried yet."),
         ("tls_enabled", "TLS towards members is not spoken yet."),
         ("PING", "A ping needs a privilege that HAProxy's checks do not have here."),
-        ("ACTIVE_STANDBY", "Two amphorae cannot take over a loopback address from each other."),
     ),
 )
 
+INVENTORY_S = 5.0
+"""Seconds that an agent may take to say what it has."""
 HOW: dict[How, str] = {
     "unchanged": "it was so already",
     "runtime": "applied at run time, without a reload",
@@ -73,13 +73,14 @@ class HaproxyDriver(AmphoraLoadBalancerDriver):
     capabilities: ClassVar[Capabilities] = CAPABILITIES
 
     def __init__(self, setup: Setup) -> None:
-        self._setup = setup
+        self._agents = setup.agents
         self._render = RenderSettings(
-            default_connection_limit=setup.connection_limit, hard_stop_after_s=setup.hard_stop_after_s
+            default_connection_limit=setup.connection_limit,
+            hard_stop_after_s=setup.hard_stop_after_s,
+            logs=setup.logs,
         )
+        self._advert_interval_s = setup.vrrp_interval_s
         self._breaker = Breaker()
-        self._clients: dict[tuple[str, str], AgentClient] = {}
-        self._lock = threading.Lock()
 
     @classmethod
     def connect(cls, setup: Setup) -> Self:
@@ -87,7 +88,7 @@ class HaproxyDriver(AmphoraLoadBalancerDriver):
 
     def update_load_balancer(self, amphora: Placed, tree: Tree, stamp: Stamp) -> str:
         try:
-            rendered = render(tree, settings=self._render)
+            rendered = render(tree, settings=self._render, placed=amphora)
         except Unrenderable as error:
             raise ProvisioningErrors(str(error), {error.id: str(error)}) from error
         wanted = Configuration.model_construct(
@@ -99,6 +100,9 @@ class HaproxyDriver(AmphoraLoadBalancerDriver):
             servers=[Server(*server) for server in rendered.servers],
             hash=rendered.hash,
             base_hash=rendered.base_hash,
+            files=dict(rendered.files),
+            keepalived=keepalived.render(tree, amphora, advert_interval_s=self._advert_interval_s),
+            nftables=nftables.render(tree, amphora),
         )
         with self._reach(amphora) as agent:
             return HOW[agent.put_configuration(wanted).how]
@@ -119,6 +123,13 @@ class HaproxyDriver(AmphoraLoadBalancerDriver):
             raise InfoException(f"Host {amphora.amphora.compute_id} does not have amphora {amphora.id}.")
         return found.model_dump()
 
+    def inventory(self, host: Host) -> Sequence[Found]:
+        try:
+            states = self._agents.of(host).amphorae(INVENTORY_S)
+        except AgentError as error:
+            raise _translated(error) from error
+        return [Found(one.amphora_id, one.loadbalancer_id, one.generation, bool(one.hash)) for one in states]
+
     @contextmanager
     def _reach(self, amphora: Placed) -> Iterator[AgentClient]:
         """The agent of the amphora's host, its failures in the interface's words."""
@@ -126,17 +137,9 @@ class HaproxyDriver(AmphoraLoadBalancerDriver):
             raise UnavailableException(f"The host of amphora {amphora.id} is not enrolled.")
         with self._breaker.guard(amphora.id):
             try:
-                yield self._client(amphora.host.id, amphora.host.agent_url)
+                yield self._agents.of(amphora.host)
             except AgentError as error:
                 raise _translated(error) from error
-
-    def _client(self, host_id: str, url: str) -> AgentClient:
-        with self._lock:
-            client = self._clients.get((host_id, url))
-            if client is None:
-                client = AgentClient(url, host_id, self._setup.context(), self._setup.timeout_s)
-                self._clients[host_id, url] = client
-            return client
 
 
 def _translated(error: AgentError) -> AmphoraDriverError:

@@ -3,9 +3,10 @@
 as its creation, so a driver only has to make it reachable."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, Self
 
-from caryatid.model.amphora import Placed
+from caryatid.drivers.setup import Setup
+from caryatid.model.amphora import Placed, Stamp
 from caryatid.model.loadbalancer import Vip
 
 
@@ -19,8 +20,12 @@ class NetworkDriver(Protocol):
     takes_any_reference: bool
     """Subnets, networks and ports need not be known here (noop)."""
 
-    def ensure_vips(self, amphora: Placed, vips: Sequence[Vip]) -> None:
-        """`vips` can be answered by `amphora`; raises NetworkError."""
+    @classmethod
+    def connect(cls, setup: Setup) -> Self:
+        """The driver of a process."""
 
-    def remove_vips(self, amphora: Placed, vips: Sequence[Vip]) -> None:
-        """`amphora` no longer has `vips`. Not an error if it never had."""
+    def ensure_vips(self, amphora: Placed, vips: Sequence[Vip], stamp: Stamp) -> None:
+        """`amphora` is connected so that it can answer `vips`, once it is configured. Raises NetworkError."""
+
+    def remove_vips(self, amphora: Placed, vips: Sequence[Vip], stamp: Stamp) -> None:
+        """`amphora` is not connected any more. Not an error if it never was. Raises NetworkError."""

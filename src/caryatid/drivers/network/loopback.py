@@ -3,8 +3,10 @@
 
 from collections.abc import Sequence
 from ipaddress import ip_address
+from typing import Self
 
-from caryatid.model.amphora import Placed
+from caryatid.drivers.setup import Setup
+from caryatid.model.amphora import Placed, Stamp
 from caryatid.model.loadbalancer import Vip
 
 from .base import NetworkError
@@ -15,12 +17,16 @@ class LoopbackDriver:
 
     takes_any_reference = False
 
-    def ensure_vips(self, amphora: Placed, vips: Sequence[Vip]) -> None:
+    @classmethod
+    def connect(cls, setup: Setup) -> Self:  # noqa: ARG003  nobody has to be asked
+        return cls()
+
+    def ensure_vips(self, amphora: Placed, vips: Sequence[Vip], stamp: Stamp) -> None:
         for vip in vips:
             if not ip_address(vip.ip_address).is_loopback:
                 raise NetworkError(
                     f"{vip.ip_address} is not a loopback address, and amphora {amphora.id} has no other."
                 )
 
-    def remove_vips(self, amphora: Placed, vips: Sequence[Vip]) -> None:
+    def remove_vips(self, amphora: Placed, vips: Sequence[Vip], stamp: Stamp) -> None:
         """The addresses are the kernel's."""

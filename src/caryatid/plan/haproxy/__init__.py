@@ -7,15 +7,20 @@ time. The text holds the agent's tokens: `@DIR@` and `@RUN@` for its directories
 may lower. Before the lines of each object stands the comment `# <kind> <id>`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+from caryatid.model.amphora import Placed
 from caryatid.model.tree import Tree
 from caryatid.plan.quote import Unquotable
 
-from . import backend, frontend
+from . import backend, frontend, logs, peers
+from .format import Misformatted
+from .logs import LogSettings
 from .sheet import Rendered, Server, Sheet, Unrenderable
 
-__all__ = ["RenderSettings", "Rendered", "Server", "Unrenderable", "render"]
+__all__ = ["LogSettings", "Misformatted", "RenderSettings", "Rendered", "Server", "Unrenderable", "render"]
 
 
 @dataclass(frozen=True)
@@ -36,48 +41,72 @@ class RenderSettings:
     timeout_member_data_ms: int = 50_000
     stick_table_entries: int = 10_240
     """Clients that a pool with session persistence remembers."""
+    logs: LogSettings = field(default_factory=LogSettings)
 
 
-def render(tree: Tree, *, settings: RenderSettings) -> Rendered:
-    """The configuration of `tree`. Raises Unrenderable, naming the object at fault."""
+def render(tree: Tree, *, settings: RenderSettings, placed: Placed | None = None) -> Rendered:
+    """The configuration of `tree`. Raises Unrenderable, naming the object at fault.
+
+    `placed`: the amphora that it is for; without, whom it sent where is told nobody, and forgotten with a reload.
+    """
     sheet = Sheet("loadbalancer", tree.loadbalancer.id)
     try:
-        _write(sheet, tree, settings)
+        _write(sheet, tree, _flavored(settings, tree.flavor), placed)
     except Unquotable as error:
         raise Unrenderable(*sheet.current, str(error)) from error
     return sheet.rendered()
 
 
-def _write(sheet: Sheet, tree: Tree, settings: RenderSettings) -> None:
+def _flavored(settings: RenderSettings, flavor: Mapping[str, Any]) -> RenderSettings:
+    """The settings, as far as the flavor does not say otherwise. It can only lower what HAProxy may take."""
+    return replace(
+        settings,
+        threads=flavor.get("haproxy_threads") or settings.threads,
+        connection_limit_max=min(
+            settings.connection_limit_max, flavor.get("haproxy_maxconn") or settings.connection_limit_max
+        ),
+    )
+
+
+def _write(sheet: Sheet, tree: Tree, settings: RenderSettings, placed: Placed | None) -> None:
     up = tree.loadbalancer.admin_state_up and not tree.deleted
     nodes = [node for node in tree.listeners if up and node.listener.admin_state_up]
     limits = [frontend.connection_limit(node.listener, settings.default_connection_limit) for node in nodes]
     maxconn = min(sum(limits) or settings.default_connection_limit, settings.connection_limit_max)
-    _preamble(sheet, settings, maxconn)
+    flows = logs.flow_log(settings.logs, tree.loadbalancer, tree.flavor)
+    shared = placed if placed and peers.needed(nodes) else None
+    _preamble(sheet, settings, maxconn, flows, shared)
     for node, limit in zip(nodes, limits, strict=True):
-        frontend.write(
-            sheet, node, tree.vips, limit, node.listener.timeout_client_data or settings.timeout_client_data_ms
-        )
+        timeout_client_ms = node.listener.timeout_client_data or settings.timeout_client_data_ms
+        frontend.write(sheet, node, tree.vips, limit, timeout_client_ms, flows)
         timeouts = backend.Timeouts(
             node.listener.timeout_member_connect or settings.timeout_member_connect_ms,
             node.listener.timeout_member_data or settings.timeout_member_data_ms,
         )
         for pool in frontend.pools(node):
-            backend.write(sheet, node.listener, pool, timeouts, settings.stick_table_entries)
+            table = backend.StickTable(settings.stick_table_entries, peers.SECTION if shared else "")
+            backend.write(sheet, node.listener, pool, timeouts, table)
 
 
-def _preamble(sheet: Sheet, settings: RenderSettings, maxconn: int) -> None:
+def _preamble(
+    sheet: Sheet, settings: RenderSettings, maxconn: int, flows: logs.FlowLog | None, shared: Placed | None
+) -> None:
     sheet.section("global", [
         "log @RUN@/log.sock len 1024 local1 notice",
+        *logs.notices(settings.logs),
         "stats socket @RUN@/stats.sock mode 600 level admin expose-fd listeners",
         "server-state-file @DIR@/servers.state",
         f"hard-stop-after {settings.hard_stop_after_s:d}s",
         f"maxconn @MAXCONN:{maxconn:d}@",
         *([f"nbthread {settings.threads:d}"] if settings.threads else []),
+        *(peers.local(shared) if shared else []),
     ])
+    logs.rings(sheet, settings.logs, flows)
     sheet.section("defaults", [
         "log global",
         "retries 3",
         "option redispatch",
         "load-server-state-from-file global",
     ])
+    if shared:
+        peers.write(sheet, shared)

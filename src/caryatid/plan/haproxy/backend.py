@@ -49,7 +49,19 @@ class Timeouts:
     data_ms: int
 
 
-def write(sheet: Sheet, listener: Listener, node: PoolNode, timeouts: Timeouts, stick_table_entries: int) -> None:
+@dataclass(frozen=True)
+class StickTable:
+    """Whom a pool with session persistence has sent where."""
+
+    entries: int
+    peers: str
+    """The section of those that share it; empty: nobody."""
+
+    def line(self, key: str) -> str:
+        return f"stick-table type {key} size {self.entries:d}{f' peers {self.peers}' if self.peers else ''}"
+
+
+def write(sheet: Sheet, listener: Listener, node: PoolNode, timeouts: Timeouts, table: StickTable) -> None:
     pool, mode = node.pool, MODES[listener.protocol]
     _refuse(pool)
     monitor = node.healthmonitor if node.healthmonitor and node.healthmonitor.admin_state_up else None
@@ -59,7 +71,7 @@ def write(sheet: Sheet, listener: Listener, node: PoolNode, timeouts: Timeouts, 
         f"mode {mode}",
         *BALANCE[pool.lb_algorithm],
         *(["http-reuse safe"] if mode == "http" else []),
-        *_persistence(pool, mode, stick_table_entries),
+        *_persistence(pool, mode, table),
         *_headers(listener),
         "option allbackups",
         f"timeout connect {timeouts.connect_ms:d}ms",
@@ -84,19 +96,24 @@ def _persists_by(pool: Pool, kind: str) -> bool:
     return pool.session_persistence is not None and pool.session_persistence.type == kind
 
 
-def _persistence(pool: Pool, mode: str, entries: int) -> Iterator[str]:
+def sticks(listener: Listener, pool: Pool) -> bool:
+    """Whether the pool has a table, as the listener's protocol goes."""
+    return _persists_by(pool, "SOURCE_IP") or (MODES[listener.protocol] == "http" and _persists_by(pool, "APP_COOKIE"))
+
+
+def _persistence(pool: Pool, mode: str, table: StickTable) -> Iterator[str]:
     """Where HTTP is not spoken there are no cookies to go by, and nothing is written."""
     wanted = pool.session_persistence
     if wanted is None:
         return
     if wanted.type == "SOURCE_IP":
-        yield f"stick-table type ipv6 size {entries:d}"
+        yield table.line("ipv6")
         yield "stick on src"
     elif mode == "http" and wanted.type == "HTTP_COOKIE":
         yield "cookie SRV insert indirect nocache"
     elif mode == "http":
         cookie = wanted.cookie_name or ""
-        yield f"stick-table type string len 64 size {entries:d}"
+        yield table.line("string len 64")
         yield f"stick store-response {quote.fetch('res.cook', cookie)}"
         yield f"stick match {quote.fetch('req.cook', cookie)}"
 

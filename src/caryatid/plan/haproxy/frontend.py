@@ -9,6 +9,7 @@ from caryatid.model.tree import ListenerNode, PoolNode
 from caryatid.plan import quote
 
 from . import l7
+from .logs import FlowLog
 from .sheet import Sheet, Unrenderable
 
 MODES = {"HTTP": "http", "PROMETHEUS": "http", "HTTPS": "tcp", "TCP": "tcp"}
@@ -29,7 +30,14 @@ def pools(node: ListenerNode) -> tuple[PoolNode, ...]:
     return tuple(found.values())
 
 
-def write(sheet: Sheet, node: ListenerNode, vips: Sequence[Vip], limit: int, timeout_client_ms: int) -> None:
+def write(
+    sheet: Sheet,
+    node: ListenerNode,
+    vips: Sequence[Vip],
+    limit: int,
+    timeout_client_ms: int,
+    flows: FlowLog | None = None,
+) -> None:
     listener = node.listener
     if listener.protocol not in MODES:
         raise Unrenderable("listener", listener.id, f"protocol {listener.protocol} is not carried out by this driver")
@@ -41,6 +49,7 @@ def write(sheet: Sheet, node: ListenerNode, vips: Sequence[Vip], limit: int, tim
         f"mode {mode}",
         *(f"bind {quote.host(vip.ip_address)}:{listener.protocol_port:d}" for vip in vips),
         "no log",
+        *(flows.lines(listener, http=mode == "http") if flows else []),
         f"maxconn {limit:d}",
         f"timeout client {timeout_client_ms:d}ms",
         *(["option idle-close-on-response"] if mode == "http" else []),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is written on while a configuration is rendered: its text, its servers, and whose lines come next."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -41,6 +41,8 @@ class Rendered:
     """SHA-256 of `text`, hexadecimal."""
     base_hash: str
     """The same of all that only a reload can change."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """What `text` names under `@DIR@/`, by name; a name stands for one content."""
 
 
 class Sheet:
@@ -48,6 +50,7 @@ class Sheet:
 
     def __init__(self, kind: str, key: str) -> None:
         self.current = "", ""
+        self.files: dict[str, str] = {}
         self._text: list[str] = []
         self._base: list[str] = []
         self._servers: list[Server] = []
@@ -82,7 +85,7 @@ class Sheet:
 
     def rendered(self) -> Rendered:
         text, base = "\n".join([*self._text, ""]), "\n".join([*self._base, ""])
-        return Rendered(text, tuple(self._servers), _digest(text), _digest(base))
+        return Rendered(text, tuple(self._servers), _digest(text), _digest(base), self.files)
 
     def _line(self, line: str) -> None:
         self._text.append(line)

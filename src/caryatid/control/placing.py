@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which amphorae an attempt works on: those there are, with rows for those that are wanting."""
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import cast
+from uuid import uuid4
+
+from caryatid.model import AMPHORA, HOST
+from caryatid.model.amphora import Amphora, Leg
+from caryatid.model.consequences import replace
+from caryatid.model.host import Host
+from caryatid.model.status import AmphoraRole
+from caryatid.model.tree import Tree
+from caryatid.plan import placement
+from caryatid.plan.placement import ROLES, AmphoraView, HostView, Stay
+from caryatid.plan.steps import LEAVING
+from caryatid.store import hosts as host_store
+from caryatid.store import observations, rows
+from caryatid.store.database import Tx
+
+from .receipt import moment
+
+MADE = tuple(HostView(name, open=True, capacity=1 << 30, used=0) for name in ("made-1", "made-2"))
+"""Where the compute driver makes machines, there is always room for a pair."""
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The amphorae that an attempt works on."""
+
+    amphorae: Sequence[Amphora]
+    hosts: Mapping[str, Host] = field(default_factory=dict)
+    """Hosts that can be spoken to: neither revoked nor lost."""
+    wanting: str = ""
+    """What could not be had: a sentence, or nothing."""
+    stuck: Mapping[str, str] = field(default_factory=dict)
+    """Amphora → why it is still where it should not stay."""
+    roles: Mapping[str, str] = field(default_factory=dict)
+    """Amphora → what VRRP was last seen to make of it."""
+    held: str = ""
+    """The amphora that is replaced next, when what this attempt does is done."""
+
+
+def gather(tx: Tx, tree: Tree, shared: Sequence[Leg], *, made: bool) -> Fleet:
+    """The amphorae of the load balancer. Rows for those that are wanting are written before anything outside is made
+    for them. `shared`: how they are connected. `made`: the compute driver makes a machine for each; else they go to
+    hosts that have enrolled.
+
+    As long as a role has nobody, amphorae on their way out are left alone: one of them may be what still serves.
+    """
+    amphorae = _amphorae(tx, tree.loadbalancer.id)
+    known, believed = _hosts(tx)
+    if tree.deleted:
+        return Fleet([_leave(tx, amphora) for amphora in amphorae], believed)
+    gone = observations.lost_amphorae(tx, tree.loadbalancer.id)
+    roles = observations.roles(tx, tree.loadbalancer.id) if len(amphorae) > 1 else {}
+    held = _held([a for a in amphorae if a.id not in gone and (made or a.compute_id in believed)], roles)
+    amphorae = [replace(a, status="ALLOCATED") if a.id == held else a for a in amphorae]
+    settled = [amphora for amphora in amphorae if amphora.status not in LEAVING]
+    views = [_view(a, gone, None if made else believed) for a in settled]
+    want = placement.wanted(tree.flavor, tree.zone, _reaches(() if made else shared))
+    placed = placement.place(want, MADE if made else _host_views(known, believed), views)
+    if placed.build and not made:  # others may be placing too: count again while nobody else does
+        host_store.lock(tx)
+        known, believed = _hosts(tx)
+        views = [_view(a, gone, believed) for a in settled]
+        placed = placement.place(want, _host_views(known, believed), views)
+    fresh = _build(tx, tree, placed.build)
+    stuck = dict(placed.stuck)
+    if placed.wanting:
+        return Fleet([*(a for a in settled if a.id in placed.keep), *fresh], believed, placed.wanting, stuck, roles)
+    kept = [_leave(tx, amphora) if amphora.id in placed.remove else amphora for amphora in amphorae]
+    return Fleet([*kept, *fresh], believed, stuck=stuck, roles=roles, held=held)
+
+
+def _held(reachable: Sequence[Amphora], roles: Mapping[str, str]) -> str:
+    """Of a pair that is to be replaced whole, the one that has the VIPs: it goes on until the other is replaced."""
+    leaving = [a for a in reachable if a.status == "PENDING_DELETE" and a.role in ROLES["ACTIVE_STANDBY"]]
+    if len(leaving) < len(ROLES["ACTIVE_STANDBY"]) or any(a.status == "ALLOCATED" for a in reachable):
+        return ""
+    return max(leaving, key=lambda a: (roles.get(a.id) == "MASTER", a.role == "MASTER", a.id)).id
+
+
+def _amphorae(tx: Tx, root_id: str) -> list[Amphora]:
+    return [cast(Amphora, AMPHORA.load(document)) for document in rows.find(tx, AMPHORA, loadbalancer_id=root_id)]
+
+
+def _hosts(tx: Tx) -> tuple[dict[str, Host], dict[str, Host]]:
+    """Every host, and those that can be spoken to."""
+    known = {document["id"]: cast(Host, HOST.load(document)) for document in rows.find(tx, HOST)}
+    lost = observations.lost_hosts(tx)
+    return known, {key: host for key, host in known.items() if key not in lost and host.duty != "REVOKED"}
+
+
+def _view(amphora: Amphora, gone: AbstractSet[str], believed: Mapping[str, Host] | None) -> AmphoraView:
+    stay: Stay = "may"
+    host = believed.get(amphora.compute_id or "") if believed is not None else None
+    if amphora.id in gone or (believed is not None and host is None):
+        stay = "cannot"
+    elif host is not None and host.duty == "EVACUATING":
+        stay = "should not"
+    return AmphoraView(amphora.id, amphora.compute_id, amphora.role, amphora.status, stay)
+
+
+def _reaches(shared: Sequence[Leg]) -> frozenset[str]:
+    found = {placement.reach(leg.subnet.attachment, leg.physical_network) for leg in shared}
+    return frozenset(found - {""})
+
+
+def _host_views(known: Mapping[str, Host], believed: Mapping[str, Host]) -> list[HostView]:
+    return [
+        HostView(
+            key,
+            open=host.enabled and key in believed,
+            capacity=host.capacity,
+            used=host.used,
+            labels=host.labels,
+            reaches=_offers(host),
+        )
+        for key, host in known.items()
+    ]
+
+
+def _offers(host: Host) -> frozenset[str]:
+    uplinks = host.uplinks if "uplink" in host.attachments else []
+    return frozenset([*map(placement.reach, host.attachments), *(placement.reach("uplink", name) for name in uplinks)])
+
+
+def _build(tx: Tx, tree: Tree, build: Sequence[tuple[str, AmphoraRole]]) -> list[Amphora]:
+    at = moment()
+    fresh = [
+        Amphora(
+            id=str(uuid4()),
+            created_at=at,
+            updated_at=at,
+            loadbalancer_id=tree.loadbalancer.id,
+            compute_id=host_id,
+            role=role,
+        )
+        for host_id, role in build
+    ]
+    rows.insert(tx, AMPHORA, fresh)
+    return fresh
+
+
+def _leave(tx: Tx, amphora: Amphora) -> Amphora:
+    if amphora.status in LEAVING:
+        return amphora
+    at = moment()
+    leaving = replace(amphora, status="PENDING_DELETE", updated_at=at)
+    rows.change(tx, AMPHORA, leaving, at=at)
+    return leaving

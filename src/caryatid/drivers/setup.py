@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a process can give to the drivers that it loads."""
+
+import ssl
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from caryatid.model.host import Host
+from caryatid.plan.haproxy import LogSettings
+from caryatid.wire.agent import AgentClient
+
+
+class Agents:
+    """Clients for the agents of hosts, one each, shared by all drivers of a process and by its threads."""
+
+    def __init__(self, context: Callable[[], ssl.SSLContext], timeout_s: float) -> None:
+        self._context = context
+        self._timeout_s = timeout_s
+        self._clients: dict[tuple[str, str], AgentClient] = {}
+        self._current: ssl.SSLContext | None = None
+        self._replaced: list[AgentClient] = []
+        self._lock = threading.Lock()
+
+    def of(self, host: Host) -> AgentClient:
+        """The client for the host's agent, where it is now."""
+        with self._lock:
+            self._follow()
+            client = self._clients.get((host.id, host.agent_url))
+            if client is None:
+                client = AgentClient(host.agent_url, host.id, self._current or self._context(), self._timeout_s)
+                self._clients[host.id, host.agent_url] = client
+            return client
+
+    def _follow(self) -> None:
+        """With another certificate or other authorities, clients are made anew. Those before are closed at the next
+        such change: by then nobody is using them any more."""
+        context = self._context()
+        if context is self._current:
+            return
+        for client in self._replaced:
+            client.close()
+        self._replaced, self._clients = list(self._clients.values()), {}
+        self._current = context
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Handed to a driver when it is loaded."""
+
+    agents: Agents
+    """Of this installation's hosts."""
+    connection_limit: int = 50_000
+    """Connections of a listener that sets no limit."""
+    hard_stop_after_s: int = 1800
+    """Seconds after which a replaced HAProxy ends, whatever connections it still has."""
+    vrrp_interval_s: float = 0.1
+    """Seconds between two words of the amphora that has the VIPs to the other of its pair."""
+    logs: LogSettings = field(default_factory=LogSettings)
+    """Who gets logs of amphorae, and how they are written."""
