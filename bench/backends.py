@@ -60,7 +60,8 @@ class Server:
 
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
-        self._listening = await loop.create_server(lambda: Backend(self), self._backends.address, self.port, backlog=1024)
+        where = self._backends.address, self.port
+        self._listening = await loop.create_server(lambda: Backend(self), *where, backlog=1024)
         self.port = self._listening.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:

@@ -246,7 +246,7 @@ class Agent:
                 await amphora.keepalived.stop()
             await self._supervisor.stop(amphora)
             amphora.close()
-            await self.networks.remove(amphora, last=not self._routed_besides(amphora))
+            await self.networks.remove(amphora, partial(self._routed_besides, amphora))
             await asyncio.to_thread(amphora.files.remove)
             if self.amphorae.get(amphora.id) is amphora:
                 del self.amphorae[amphora.id]

@@ -8,7 +8,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,7 +63,7 @@ class Networks:
         self._before = settings.state_dir / "before.json"
         self._watches: dict[str, Watch] = {}
         self._changing = asyncio.Lock()
-        """What amphorae share on the host is changed by one at a time."""
+        """What routed amphorae share on the host is changed by one at a time."""
         self.reachable: Callable[[], Awaitable[bool]] = _there
         self.attachments: tuple[str, ...] = ("loopback", "host")
         """What amphorae here can be connected to; a fact that the controllers are told."""
@@ -107,7 +107,7 @@ class Networks:
         for files in known:
             record = files.load_record()
             if record is not None and record.network is not None:
-                await self.remove(Amphora(record, files), last=True)
+                await self.remove(Amphora(record, files), lambda: False)
         await self.remove_leftovers([])
 
     def leftovers(self, known: Iterable[str]) -> list[str]:
@@ -134,7 +134,7 @@ class Networks:
         if "routed" not in self.attachments:
             raise NamespaceError(_hindrance(self._settings.namespaces) or "This host makes no network namespaces.")
         amphora.space = self.space(amphora.id)
-        async with self._changing:
+        async with self._changing if _routed(_plug(amphora)) else nullcontext():
             await asyncio.to_thread(self._connect, amphora)
         self._listen(amphora)
 
@@ -264,23 +264,30 @@ class Networks:
                         voice.say()
                         voice.close()
 
-    async def remove(self, amphora: Amphora, *, last: bool) -> None:
-        """Nothing is left of its network; `last`: nor of what routed amphorae need of the host."""
+    async def remove(self, amphora: Amphora, besides: Callable[[], bool]) -> None:
+        """Nothing is left of its network; nor, unless there are routed amphorae `besides`, of what they need."""
         self.forget(amphora)
-        if amphora.record.network is not None:
-            try:
+        plug = amphora.record.network
+        if plug is None:
+            return
+        try:
+            await asyncio.to_thread(self._remove, amphora)
+            if _routed(plug):
                 async with self._changing:
-                    await asyncio.to_thread(self._remove, amphora, last=last)
-            except NamespaceError as error:
-                log.error("network not removed", amphora=amphora.id, reason=str(error))  # noqa: TRY400
+                    if not besides():
+                        await asyncio.to_thread(self._restore)
+        except NamespaceError as error:
+            log.error("network not removed", amphora=amphora.id, reason=str(error))  # noqa: TRY400
 
-    def _remove(self, amphora: Amphora, *, last: bool) -> None:
+    def _remove(self, amphora: Amphora) -> None:
         from caryatid.agent.plug import disconnect
-        from caryatid.agent.uplink import restore
 
         disconnect(self._connection(amphora))
-        if last:
-            restore(self._before)
+
+    def _restore(self) -> None:
+        from caryatid.agent.uplink import restore
+
+        restore(self._before)
 
     async def seen(self, amphora: Amphora) -> Mapping[str, list[str]]:
         """The addresses on each interface, as they are now."""
@@ -369,6 +376,10 @@ def _taken(amphora: Amphora, interface: str, vip: str) -> bool:
     if found:
         log.warning("VIP not claimed: another has it", amphora=amphora.id, vip=vip, mac=found.mac)
     return found is not None
+
+
+def _routed(plug: Plug) -> bool:
+    return any(leg.attachment == "routed" for leg in plug.legs)
 
 
 def _plug(amphora: Amphora) -> Plug:

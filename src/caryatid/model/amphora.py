@@ -37,7 +37,8 @@ class Amphora(Dated):
     cert_busy: Annotated[Bool, GENERATED] = False
     """The certificate is being replaced."""
     role: Annotated[AmphoraRole | None, GENERATED, Listed()] = None
-    """Its part in a pair: as VRRP has it or, where that is not known, as it was made. FAULT: it cannot have the VIPs."""
+    """Its part in a pair: as VRRP has it or, where that is not known, as it was made. FAULT: it cannot have the VIPs
+    now."""
     status: Annotated[AmphoraStatus, GENERATED, Key(16), Listed()] = "PENDING_CREATE"
     """How far it is."""
     vrrp_interface: Annotated[Name | None, GENERATED] = None
