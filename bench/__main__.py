@@ -4,7 +4,7 @@
 import argparse
 import time
 
-from bench import api, figures, flow, memory, reports, size, takeover, throughput
+from bench import api, failover, figures, flow, memory, reports, site, size, takeover, throughput
 from bench.figures import Figure
 
 PARTS = {
@@ -15,7 +15,10 @@ PARTS = {
     "memory": memory.run,
     "throughput": throughput.run,
     "takeover": takeover.run,
+    "failover": failover.measure,
 }
+ON_A_SITE = {"takeover", "failover"}
+"""Parts that need hosts with networks: made as root, or in a user namespace."""
 
 
 def main() -> None:
@@ -26,6 +29,8 @@ def main() -> None:
     unknown = set(arguments.parts) - set(PARTS)
     if unknown:
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    if ON_A_SITE & set(arguments.parts or PARTS):
+        site.enter()
     machine = figures.machine()
     text = [f"# What it costs, {figures.today()}", "", machine + (", quick" if arguments.quick else ""), ""]
     for part in arguments.parts or PARTS:

@@ -40,9 +40,14 @@ def enter() -> None:
     """The program begins anew in namespaces of its own; returns only there."""
     if inside():
         return
-    own = ["--user", "--map-root-user"] if os.geteuid() else []
-    words = ["unshare", *own, "--net", *APART, sys.executable, *sys.orig_argv[1:]]
+    words = [*apart(), sys.executable, *sys.orig_argv[1:]]
     os.execvpe(words[0], words, {**os.environ, INSIDE: "1"})
+
+
+def apart() -> list[str]:
+    """How a command is started in namespaces of its own."""
+    own = ["--user", "--map-root-user"] if os.geteuid() else []
+    return ["unshare", *own, "--net", *APART]
 
 
 def run(*words: str) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.figures import Figure, median, spread
-from bench.site import CLIENT, Host, Site, enter, site
+from bench.site import CLIENT, Host, Site, site
 from bench.site import run as command
 from bench.waiting import pause, until
 
@@ -47,7 +47,6 @@ Blow = Callable[[Host], None]
 
 
 def run(*, quick: bool) -> Iterator[Figure]:
-    enter()
     times = 3 if quick else 20
     with site(2) as made, _member():
         pair = Pair(made)

@@ -129,6 +129,9 @@ class Settings(BaseSettings):
 
     worker_threads: Positive = 4
     """Load balancers that one worker process reconciles at a time."""
+    builds_at_once: Positive = 50
+    """Machines that the compute driver is building at a time, all processes together; what replaces lost amphorae may
+    use a fifth more. Of no effect on hosts, where nothing has to be built."""
     provisioning_deadline_s: Seconds = 300
     """Seconds after which what could not be put in effect shows ERROR (it is tried further)."""
     delete_deadline_s: Seconds = 30

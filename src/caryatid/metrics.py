@@ -11,6 +11,7 @@ BREAKERS_OPEN = Gauge("caryatid_breakers_open", "Amphorae whose circuit breaker 
 ORPHANS = Gauge("caryatid_orphans", "Amphorae on hosts that should not have them, as last audited.")
 DRIFTS = Counter("caryatid_drifts", "Load balancers that an audit found other than they should be, and made due.")
 TOMBSTONES = Gauge("caryatid_tombstones", "Deleted amphorae whose hosts have not yet confirmed it.")
+SPARES = Gauge("caryatid_spares", "Amphorae that wait for load balancers.", ["flavor", "state"])
 FAILOVERS = Counter("caryatid_failovers", "Amphorae that were found lost, and made due to be replaced.", ["cause"])
 FAILOVERS_FROZEN = Gauge("caryatid_failovers_frozen", "1 while nobody is held to be lost, because too many are silent.")
 HOSTS = Gauge("caryatid_hosts", "Hosts, as this process hears them, if it is the one that judges.", ["state"])

@@ -14,14 +14,14 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from sqlalchemy import text
 
 from caryatid.config import Settings
-from caryatid.control import initial, operator, writes
+from caryatid.control import initial, operator, spares, writes
 from caryatid.control.attempt import Attempt
 from caryatid.control.door import Door, provider
 from caryatid.control.reconcile import attend
 from caryatid.drivers.amphora.base import TimeOutException
 from caryatid.drivers.noop import WORLD, NoopAmphoraDriver, NoopNetworkDriver
 from caryatid.errors import CaryatidError, LeaseLost
-from caryatid.model import AMPHORA, LISTENER, LOADBALANCER, MEMBER, POOL, PORT
+from caryatid.model import AMPHORA, FLAVOR, FLAVORPROFILE, LISTENER, LOADBALANCER, MEMBER, POOL, PORT
 from caryatid.model.policy import Caller
 from caryatid.store import migrate, rows, work
 from caryatid.store import tree as trees
@@ -63,9 +63,13 @@ class World(RuleBasedStateMachine):
             compute_driver="noop",
             network_driver="noop",
             delete_deadline_s=1e9,
+            builds_at_once=2,
         )
         self.door = Door(Database(url), provider(known, NoopAmphoraDriver(), NoopNetworkDriver()), known)
         initial.ensure(self.door)
+        profile = {"name": "p", "provider_name": "amphora", "flavor_data": '{"spares": 1}'}
+        made = writes.create(self.door, CALLER, FLAVORPROFILE, profile).document["id"]
+        self.flavor = writes.create(self.door, CALLER, FLAVOR, {"name": "f", "flavor_profile_id": made}).document["id"]
 
     def teardown(self):
         if hasattr(self, "door"):
@@ -77,10 +81,10 @@ class World(RuleBasedStateMachine):
 
     # requests
 
-    @rule(target=loadbalancers)
-    def create_loadbalancer(self):
-        body = {"vip_subnet_id": initial.SUBNET_ID}
-        return writes.create(self.door, CALLER, LOADBALANCER, body).document["id"]
+    @rule(target=loadbalancers, spared=st.booleans())
+    def create_loadbalancer(self, spared):
+        body = {"vip_subnet_id": initial.SUBNET_ID} | ({"flavor_id": self.flavor} if spared else {})
+        return self.created(LOADBALANCER, body)
 
     @rule(target=listeners, loadbalancer=loadbalancers, port=st.integers(80, 83))
     def create_listener(self, loadbalancer, port):
@@ -129,6 +133,33 @@ class World(RuleBasedStateMachine):
     @rule()
     def work_once(self):
         self.turn()
+
+    @rule(offered=st.booleans())
+    def offer_the_flavor_or_not(self, offered):
+        writes.change(self.door, CALLER, FLAVOR, self.flavor, {"enabled": offered})
+
+    @rule()
+    def keep_spares(self):
+        self.keep()
+
+    @rule(calls=st.integers(1, 2))
+    def keep_spares_and_be_killed(self, calls):
+        self.mishap_at(calls, KilledError)
+        self.keep()
+
+    @rule(calls=st.integers(1, 2))
+    def work_while_spares_are_built(self, calls):
+        at = WORLD.calls + calls
+
+        def mishap(number, _name):
+            if number == at:
+                WORLD.mishap = lambda _number, _name: None
+                self.keep()
+                self.expire()
+                self.turn()
+
+        WORLD.mishap = mishap
+        self.keep()
 
     @rule(calls=st.integers(1, 6))
     def work_and_be_killed(self, calls):
@@ -182,9 +213,11 @@ class World(RuleBasedStateMachine):
 
     def converge(self):
         WORLD.mishap = lambda _number, _name: None
+        writes.change(self.door, CALLER, FLAVOR, self.flavor, {"enabled": True})
         for _ in range(TURNS_MAX):
             self.expire()
-            if not self.turn():
+            self.keep()
+            if not self.turn() and self.spares() == ["READY"]:
                 return
         raise AssertionError("it never ends")
 
@@ -192,11 +225,13 @@ class World(RuleBasedStateMachine):
         """The world is what was asked for."""
         with self.door.database.read() as tx:
             living = {d["id"] for d in rows.find(tx, LOADBALANCER)}
-            amphorae = rows.find(tx, AMPHORA)
+            everywhere = rows.find(tx, AMPHORA)
+            (spare,) = [a["id"] for a in everywhere if a["loadbalancer_id"] is None]
+            amphorae = [a for a in everywhere if a["id"] != spare]
             assert {a["loadbalancer_id"] for a in amphorae} == living
             assert len(amphorae) == len(living), "one amphora each"
-            assert WORLD.machines == {a["id"] for a in amphorae}
-            assert set(WORLD.trees) == WORLD.machines == set(WORLD.vips)
+            assert WORLD.machines == {a["id"] for a in everywhere}
+            assert set(WORLD.trees) == WORLD.machines - {spare} == set(WORLD.vips)
             assert {p["device_id"] for p in rows.find(tx, PORT)} == living
             for amphora in amphorae:
                 assert amphora["status"] == "ALLOCATED"
@@ -247,6 +282,14 @@ class World(RuleBasedStateMachine):
         except LeaseLost:
             pass  # overtaken; the other one has done the work
         return True
+
+    def keep(self):
+        with suppress(KilledError):
+            spares.keep(self.door)
+
+    def spares(self):
+        with self.door.database.read() as tx:
+            return [a["status"] for a in rows.find(tx, AMPHORA, loadbalancer_id=None)]
 
     def expire(self):
         """Leases have run out, and back-offs."""

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from caryatid.config import Settings
-from caryatid.control import authority, hosts, initial, operator, placing, writes
+from caryatid.control import authority, hosts, initial, operator, placing, spares, writes
 from caryatid.control.attempt import Attempt
 from caryatid.control.door import Door, provider
 from caryatid.control.housekeeping import remove_buried
@@ -18,7 +18,16 @@ from caryatid.control.initial import SUBNET_ID
 from caryatid.control.reconcile import attend
 from caryatid.drivers.noop import NoopAmphoraDriver, NoopNetworkDriver
 from caryatid.errors import Conflict, NotFound, Refused
-from caryatid.model import AMPHORA, FLAVOR, FLAVORPROFILE, HOST, LOADBALANCER, PORT
+from caryatid.model import (
+    AMPHORA,
+    AVAILABILITY_ZONE,
+    AVAILABILITY_ZONE_PROFILE,
+    FLAVOR,
+    FLAVORPROFILE,
+    HOST,
+    LOADBALANCER,
+    PORT,
+)
 from caryatid.store import hosts as host_store
 from caryatid.store import jobs, migrate, observations, rows, work
 from caryatid.store import tree as trees
@@ -380,3 +389,78 @@ def test_room_is_counted_again_under_the_lock(new_database, tmp_path, world, cal
     thread.join(30)
     assert show(door, HOST, a)["used"] == 1
     database.close()
+
+
+def spare_hosts(door):
+    """The hosts of the spares."""
+    with door.database.read() as tx:
+        return sorted(one["compute_id"] for one in rows.find(tx, AMPHORA, loadbalancer_id=None))
+
+
+def test_spares_are_spread_and_counted_and_no_host_has_more_than_it_may_carry(door, caller):
+    a, b, c = enrol(door, "a", disk="ssd"), enrol(door, "b", capacity=2, disk="ssd"), enrol(door, "c")
+    flavor(door, caller, spares=4, host_labels={"disk": "ssd"})
+    spares.keep(door)
+    assert spare_hosts(door) == sorted([a, a, a, b]) or spare_hosts(door) == sorted([a, a, b, b])
+    assert sum(show(door, HOST, key)["used"] for key in (a, b)) == 4
+    assert show(door, HOST, c)["used"] == 0
+
+
+def test_a_load_balancer_takes_a_spare_where_its_host_is_full(door, caller, drain):
+    a = enrol(door, "a", capacity=1)
+    kind = flavor(door, caller, spares=1)
+    spares.keep(door)
+    root_id = create(door, caller, flavor_id=kind)
+    drain()
+    assert where(door, root_id) == [a]
+    assert show(door, LOADBALANCER, root_id)["provisioning_status"] == "ACTIVE"
+    spares.keep(door)
+    assert spare_hosts(door) == [], "there is no room for another"
+
+
+def test_a_load_balancer_takes_no_spare_that_lacks_what_its_zone_asks_for(door, caller, drain):
+    a = enrol(door, "a")
+    kind = flavor(door, caller, spares=1)
+    spares.keep(door)
+    assert spare_hosts(door) == [a]
+    data = json.dumps({"host_labels": {"rack": "r1"}})
+    profile = {"name": "z", "provider_name": "amphora", "availability_zone_data": data}
+    made = writes.create(door, caller, AVAILABILITY_ZONE_PROFILE, profile).document["id"]
+    writes.create(door, caller, AVAILABILITY_ZONE, {"name": "z", "availability_zone_profile_id": made})
+    b = enrol(door, "b", rack="r1")
+    root_id = create(door, caller, flavor_id=kind, availability_zone="z")
+    drain()
+    assert (where(door, root_id), spare_hosts(door)) == ([b], [a])
+
+
+@pytest.mark.parametrize("end", ["drained", "evacuated", "revoked", "lost"])
+def test_spares_on_a_host_that_takes_nobody_are_replaced_elsewhere(door, caller, end):
+    a = enrol(door, "a")
+    flavor(door, caller, spares=1)
+    spares.keep(door)
+    b = enrol(door, "b")
+    if end == "lost":
+        with door.database.transaction() as tx:
+            observations.write(tx, [(observations.HOST, a, "", observations.LOST)], time.time())
+    else:
+        {"drained": hosts.drain, "evacuated": hosts.evacuate, "revoked": hosts.revoke}[end](door, caller, a)
+    spares.keep(door)
+    assert spare_hosts(door) == [b]
+
+
+def test_two_workers_never_take_the_same_spare(door, caller, drain):
+    enrol(door, "a")
+    kind = flavor(door, caller, spares=2)
+    spares.keep(door)
+    roots = [create(door, caller, flavor_id=kind) for _ in range(2)]
+    with door.database.read() as tx:
+        waiting = {one["id"] for one in rows.find(tx, AMPHORA, loadbalancer_id=None)}
+    claims = [work.claim(door.database, "test") for _ in roots]
+    workers = [threading.Thread(target=attend, args=(door, Attempt(claim))) for claim in claims]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(30)
+    with door.database.read() as tx:
+        taken = [one["id"] for root_id in roots for one in rows.find(tx, AMPHORA, loadbalancer_id=root_id)]
+    assert sorted(taken) == sorted(waiting)

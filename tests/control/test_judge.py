@@ -17,7 +17,7 @@ from caryatid.model.amphora import Amphora
 from caryatid.model.host import Host
 from caryatid.model.policy import Caller
 from caryatid.plan.silence import STALE_S
-from caryatid.store import events, hosts, observations, rows
+from caryatid.store import events, hosts, leases, observations, rows
 from caryatid.store.tables import WORK
 
 AT = "2026-11-21T11:23:00"
@@ -76,6 +76,10 @@ class Town:
         with self.door.database.read() as tx:
             return sorted(observations.lost_hosts(tx))
 
+    def frozen(self):
+        with self.door.database.read() as tx:
+            return leases.held(tx, verdicts.FROZEN)
+
 
 def host(name):
     return Host.model_construct(id=name, created_at=AT, updated_at=AT, name=name, agent_url="https://127.0.0.1:1")
@@ -128,9 +132,11 @@ def test_mass_silence_freezes_and_recovery_lifts_it_and_both_are_told(town):
     town.run(60)
     assert (town.lost(), town.due()) == ([], {})
     assert ("freeze", "failovers") in town.said()
+    assert town.frozen(), "and others see it"
     town.dead.clear()
     town.run(5)
     assert town.said()[-1] == ("unfreeze", "failovers")
+    assert not town.frozen()
     assert (town.lost(), town.due()) == ([], {})
 
 

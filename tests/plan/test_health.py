@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caryatid.plan.health import Picture, changes, merge, statuses, together
+from caryatid.plan.health import WORDS_MAX, Picture, changes, merge, statuses, together
 
 LISTENER = ["OPEN", 0, 0, 0, 0, 0]
 Pools = Mapping[str, tuple[str, Mapping[str, str]]]
@@ -107,6 +107,16 @@ def test_news_between_the_parts_of_a_snapshot_is_kept() -> None:
     picture = merge(picture, message(3, full=False, pools={"blue:web": ("UP", {"m": "DOWN", "new": "UP"})}))
     picture = merge(picture, message(2, part=(1, 2), pools={"blue:web": ("UP", {"m": "UP"})}))
     assert (told(picture)["m"], told(picture)["new"]) == ("ERROR", "ONLINE")
+
+
+def test_news_without_end_do_not_make_a_picture_without_end() -> None:
+    picture = seen({"p:web": ("UP", {"m": "UP"})})
+    for number in range(60):
+        many = {f"n{number}-{place}": "UP" for place in range(1000)}
+        picture = merge(picture, message(2 + number, full=False, pools={"p:web": ("UP", many)}))
+    assert WORDS_MAX - 1000 < len(picture.words) <= WORDS_MAX
+    picture = merge(picture, message(100, full=False, pools={"p:web": ("UP", {"m": "DOWN"})}))
+    assert told(picture)["m"] == "ERROR", "what is in it is still followed"
 
 
 def test_a_report_that_comes_late_undoes_nothing() -> None:

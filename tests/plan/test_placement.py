@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caryatid.plan.placement import ROLES, AmphoraView, HostView, Placement, Wanted, place, wanted
+from caryatid.plan.placement import ROLES, AmphoraView, HostView, Placement, SpareView, Wanted, place, reach, wanted
 
 SINGLE = Wanted()
 PAIR = Wanted("ACTIVE_STANDBY")
@@ -188,3 +188,42 @@ def test_what_has_been_placed_stays_placed(want: Wanted, fleet: Views) -> None:
     again = place(want, [replace(host, used=host.used + used[host.id]) for host in hosts], after)
     assert (again.build, again.remove) == ((), ())
     assert sorted(again.keep) == sorted(amphora.id for amphora in after)
+
+
+def test_a_spare_is_taken_before_another_is_built() -> None:
+    hosts = [host("a"), host("b", 5)]
+    assert place(SINGLE, hosts, [], [SpareView("s", "b")]) == Placement(take=(("s", "STANDALONE"),))
+
+
+def test_a_spare_helps_where_its_host_is_full_and_not_where_it_is_closed_or_lacks_what_is_wanted() -> None:
+    spare = [SpareView("s", "a")]
+    assert place(SINGLE, [host("a", 10)], [], spare).take == (("s", "STANDALONE"),)
+    assert place(SINGLE, [host("a", is_open=False)], [], spare).take == ()
+    assert place(Wanted(labels={"disk": "ssd"}), [host("a")], [], spare).take == ()
+    assert place(Wanted(reaches=frozenset({"uplink default"})), [host("a")], [], spare).take == ()
+
+
+@pytest.mark.parametrize(("want", "hosts", "take", "build"), [
+    (APART, [host("a")], (), ()),
+    (APART, [host("a"), host("b")], (), (("b", "BACKUP"),)),
+    (PAIR, [host("a"), host("b")], (), (("b", "BACKUP"),)),
+    (PAIR, [host("a"), host("b", 10)], (("s", "BACKUP"),), ()),
+])  # fmt: skip
+def test_a_spare_beside_the_other_of_its_pair_is_taken_only_where_there_is_no_second_host(
+    want: Wanted, hosts: list[HostView], take: tuple[object, ...], build: tuple[object, ...]
+) -> None:
+    other = AmphoraView("x", "a", "MASTER", "ALLOCATED")
+    placed = place(want, hosts, [other], [SpareView("s", "a")])
+    assert (placed.take, placed.build) == (take, build)
+
+
+def test_a_pair_takes_spares_of_two_hosts() -> None:
+    spares = [SpareView("s", "a"), SpareView("t", "a"), SpareView("u", "b")]
+    assert place(APART, [host("a"), host("b")], [], spares).take == (("s", "MASTER"), ("u", "BACKUP"))
+
+
+def test_an_address_of_a_host_is_reached_by_nobody_else() -> None:
+    want = Wanted(reaches=frozenset({reach("host", "192.0.2.5")}))
+    there = replace(host("b", 9), reaches=frozenset({reach("host", "192.0.2.5")}))
+    assert place(want, [host("a"), there], []) == Placement(build=(("b", "STANDALONE"),))
+    assert "has address 192.0.2.5" in place(want, [host("a")], []).wanting

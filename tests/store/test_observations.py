@@ -29,6 +29,16 @@ def test_counters_survive_restarts(tx):
     assert found["bytes_out"] == 10
 
 
+def test_counters_beyond_what_a_column_holds_stay_at_its_end_and_fail_nobody(tx):
+    most = observations.COUNT_MAX
+    for epoch in ("e1", "e2", "e3"):
+        huge = Counters("l1", "a1", "lb", epoch, bytes_in=most, active_connections=most)
+        observations.write_statistics(tx, [huge, replace(huge, amphora_id="a2")])
+    found = observations.statistics(tx, loadbalancer_id="lb")
+    assert (found["bytes_in"], found["active_connections"], found["bytes_out"]) == (most, most, 0)
+    assert observations.statistics_by_listener(tx, amphora_id="a1")[0]["bytes_in"] == most
+
+
 def test_several_lives_of_several_processes_written_at_once_are_each_counted_once(tx):
     lives = [
         Counters(listener, amphora, "lb", epoch, bytes_in=count, active_connections=count)

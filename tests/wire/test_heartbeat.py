@@ -166,6 +166,26 @@ def test_a_host_that_sends_nonsense_under_its_own_key_does_no_harm(body):
         unpack(signed(body), keys_of, ReplayGuard())
 
 
+@pytest.mark.parametrize("bad", ["", "l\x001", "l" * 37, "l 1", "ü"])
+def test_ids_that_no_database_would_take_are_refused_with_the_datagram(bad):
+    for more in (
+        {"listeners": {bad: ("OPEN", 1, 2, 3, 4, 5)}},
+        {"pools": {f"{bad}:l1": ("UP", {})}},
+        {"pools": {"p1:l1": ("UP", {bad: "UP"})}},
+    ):
+        with pytest.raises(HeartbeatMalformed):
+            unpack(signed(zlib.compress(orjson.dumps([message(**more)]))), keys_of, ReplayGuard())
+
+
+@pytest.mark.parametrize("more", [
+    {"epoch": "e" * 65}, {"epoch": "\x00"}, {"pools": {"p1": ("UP", {})}}, {"pools": {"p1:l1:m1": ("UP", {})}},
+    {"part": (0, 1 << 20)}, {"listeners": {"l1": ("O" * 17, 1, 2, 3, 4, 5)}}, {"loadbalancer_id": "a" * 65},
+])  # fmt: skip
+def test_what_is_longer_than_anything_that_an_agent_says_is_malformed(more):
+    with pytest.raises(HeartbeatMalformed):
+        unpack(signed(zlib.compress(orjson.dumps([message(**more)]))), keys_of, ReplayGuard())
+
+
 def test_an_unknown_version_is_malformed_and_unknown_members_are_ignored():
     body = zlib.compress(orjson.dumps([message(novelty=1)]))
     with pytest.raises(HeartbeatMalformed):

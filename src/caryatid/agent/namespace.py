@@ -7,6 +7,7 @@ inside stay inside, whatever the thread does afterwards; `/proc/sys/net` shows t
 
 import contextlib
 import ctypes
+import errno
 import hashlib
 import os
 import shutil
@@ -19,6 +20,7 @@ from caryatid.errors import CaryatidError
 
 CLONE_NEWNET = 0x40000000
 MNT_DETACH = 2
+MS_BIND, MS_REC, MS_SHARED = 0x1000, 0x4000, 0x100000
 COMMAND_DEADLINE_S = 10.0
 SEARCHED = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/bin:/bin"
 OWN = "/proc/thread-self/ns/net"
@@ -143,14 +145,26 @@ def set_sysctls(values: Mapping[str, str]) -> dict[str, str]:
 def prepare(directory: Path) -> None:
     """Make the directory a shared mount of its own, as `ip netns` does, so that other mount namespaces see it too.
 
-    Whether it is one already, only the kernel can tell; what is mounted below it must stay visible.
+    Whether it is one already, only the kernel can tell: EINVAL, and that alone, means that it is not. (Each binding too
+    many would double all that is mounted there.) What is mounted below it stays visible.
     """
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-    try:
-        _run(["mount", "--make-shared", str(directory)])
-    except NamespaceError:
-        _run(["mount", "--rbind", str(directory), str(directory)])
-        _run(["mount", "--make-shared", str(directory)])
+    wrong = _mount(directory, MS_SHARED | MS_REC)
+    if wrong == errno.EINVAL:
+        wrong = _mount(directory, MS_BIND | MS_REC) or _mount(directory, MS_SHARED | MS_REC)
+    if wrong:
+        raise NamespaceError(f"{directory} cannot be shared: {os.strerror(wrong)}.")
+
+
+def _mount(directory: Path, flags: int) -> int:
+    """The directory, mounted on itself or changed, as the flags say (mount(2)); the error's number, or 0."""
+    path = os.fsencode(directory)
+    return ctypes.get_errno() if _libc().mount(path, path, None, flags, None) else 0
+
+
+def attempt() -> None:
+    """Make one that is gone at once. Raises NamespaceError."""
+    _run(["unshare", "--net", "--mount", "true"])
 
 
 def ours(beginning: Path) -> list[Namespace]:

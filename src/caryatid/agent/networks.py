@@ -10,7 +10,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -19,7 +18,7 @@ from caryatid.agent import firewall
 from caryatid.agent.amphora import Amphora
 from caryatid.agent.claim import Ear, Voice, others
 from caryatid.agent.files import Files, Record
-from caryatid.agent.namespace import Namespace, NamespaceError, find, ours
+from caryatid.agent.namespace import Namespace, NamespaceError, attempt, find, ours
 from caryatid.agent.settings import AgentSettings, mapped
 from caryatid.wire.conductor import HostFacts
 from caryatid.wire.network import Plug
@@ -74,7 +73,7 @@ class Networks:
 
     async def open(self) -> None:
         """Find out what is possible here. What is not is said in the log, with the remedy."""
-        if hindrance := await asyncio.to_thread(_hindrance, self._settings.namespaces):
+        if hindrance := await asyncio.to_thread(_hindrance):
             if self._settings.uplinks:
                 log.error("no networks", reason=hindrance)
             else:
@@ -132,7 +131,7 @@ class Networks:
     async def connect(self, amphora: Amphora) -> None:
         """Afterwards it is connected as its record says. Raises NamespaceError."""
         if "routed" not in self.attachments:
-            raise NamespaceError(_hindrance(self._settings.namespaces) or "This host makes no network namespaces.")
+            raise NamespaceError(_hindrance() or "This host makes no network namespaces.")
         amphora.space = self.space(amphora.id)
         async with self._changing if _routed(_plug(amphora)) else nullcontext():
             await asyncio.to_thread(self._connect, amphora)
@@ -389,19 +388,15 @@ def _plug(amphora: Amphora) -> Plug:
     return plug
 
 
-def _hindrance(namespaces: Path) -> str:
-    """Why no namespace can be made here, found by making one; empty if one can."""
+def _hindrance() -> str:
+    """Why no namespace can be made here, found by trying; empty if one can."""
     if os.geteuid() != 0:
         return "The agent is not root, so it cannot connect amphorae to networks."
     if missing := [program for program in PACKAGES if not find(program)]:
         packages = sorted({PACKAGES[program] for program in missing})
         return f"{', '.join(missing)} missing: install {' '.join(packages)}."
-    trial = Namespace(namespaces.with_name(f"{namespaces.name}trial"))
     try:
-        trial.make()
-        trial.set_sysctls({"net/ipv4/ip_nonlocal_bind": "1"})
-    except (NamespaceError, OSError) as error:
+        attempt()
+    except NamespaceError as error:
         return f"No network namespace can be made: {error}."
-    finally:
-        trial.remove()
     return ""

@@ -65,6 +65,8 @@ class Process:
         self.since = time.monotonic()
         """When we first saw it, on the monotonic clock."""
         self.dead = asyncio.Event()
+        self.status: int | None = None
+        """What it ended with, if it ended by itself and was started by this agent; 128 and more: another's signal."""
         self._on_death = on_death
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._descriptor, self._ended)
@@ -84,7 +86,9 @@ class Process:
     def _ended(self) -> None:
         self.release()
         with contextlib.suppress(ChildProcessError):
-            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG)
+            found = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG)
+            if found is not None and found.si_code == os.CLD_EXITED:
+                self.status = found.si_status
         self.dead.set()
         self._on_death(self)
 

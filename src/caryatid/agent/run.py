@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from caryatid.agent import identity
+from caryatid.agent.addresses import addresses
 from caryatid.agent.app import create_app
 from caryatid.agent.files import Files, write_atomically
 from caryatid.agent.host import Agent, agent_version, haproxy_version
@@ -147,6 +148,7 @@ async def host_facts(settings: AgentSettings, listener: socket.socket) -> HostFa
         capacity=settings.capacity,
         labels=settings.labels,
         bindable_from=bindable_from(),
+        addresses=addresses(),
         agent_version=agent_version(),
         haproxy_version=await haproxy_version(settings.haproxy),
     )
@@ -169,6 +171,7 @@ async def _keep_known(settings: AgentSettings, host: Identity, facts: HostFacts,
     attempt = 0
     while True:
         try:
+            facts = facts.model_copy(update={"addresses": await asyncio.to_thread(addresses)})  # they come and go
             told = await host.refresh(facts, datetime.now(UTC))
         except ConductorError as error:
             remedy = ANEW if isinstance(error, HostUnknown) else None

@@ -19,6 +19,8 @@ from caryatid.agent.process import Process, Seen, members, spawn
 START_DEADLINE_S = 15.0
 RELOAD_DEADLINE_S = 15.0
 STOP_DEADLINE_S = 2.0
+KILLED = 128
+"""A master ends with this and more when it, or its worker, was ended by a signal: no word on the configuration."""
 POLL_FIRST_S = 0.002
 POLL_LAST_S = 0.05
 BACKOFF_S = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0)
@@ -68,7 +70,7 @@ class Supervisor:
             return Failure(f"{self._haproxy} cannot be started: {error.strerror}", refused=False)
         worker = await self._serving(amphora, process, START_DEADLINE_S, lambda _: True)
         if worker is None or process.dead.is_set():
-            refused = process.dead.is_set()
+            refused = process.dead.is_set() and process.status is not None and process.status < KILLED
             await self._end(amphora, process)
             return Failure(files.output_since(offset), refused)
         amphora.process = process
@@ -196,7 +198,8 @@ class Supervisor:
         """The stored configuration, or else the last good one. What an old master left ends after that: hitless."""
         files, orphaned = amphora.files, amphora.record.pid
         failure = await self.start(amphora)
-        if failure is not None and files.good.exists() and not files.good.samefile(files.configuration):
+        other = files.good.exists() and not files.good.samefile(files.configuration)
+        if failure is not None and failure.refused and other:
             files.configuration.unlink()
             files.configuration.hardlink_to(files.good)
             amphora.record = amphora.record.model_copy(update={"hash": "", "base_hash": ""})

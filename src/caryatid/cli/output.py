@@ -19,7 +19,7 @@ WIDTH_WHEN_PIPED = 10_000
 """Nothing is cut or folded for a program that reads a table."""
 
 COLOURS = {
-    "green": ("ACTIVE", "ONLINE", "ALLOCATED", "succeeded", "true"),
+    "green": ("ACTIVE", "ONLINE", "ALLOCATED", "READY", "succeeded", "true"),
     "yellow": ("DEGRADED", "DRAINING", "BOOTING", "retrying", "PENDING_CREATE", "PENDING_UPDATE", "PENDING_DELETE"),
     "red": ("ERROR", "failed"),
     "cyan": ("NO_MONITOR", "queued", "running"),

@@ -83,6 +83,7 @@ def refresh(registry: Registry, host_id: str, facts: HostFacts, shown: bytes, no
             bindable_from=facts.bindable_from,
             attachments=facts.attachments,
             uplinks=facts.uplinks,
+            addresses=facts.addresses,
             certificate_expiration=_ends(shown),
         )
         rows.change(tx, HOST, host, at=moment())
@@ -188,6 +189,7 @@ def _host(host_id: str, facts: HostFacts, certificate: bytes) -> Host:
         bindable_from=facts.bindable_from,
         attachments=facts.attachments,
         uplinks=facts.uplinks,
+        addresses=facts.addresses,
         capacity=facts.capacity,
         labels=facts.labels,
         certificate_expiration=_ends(certificate),

@@ -40,6 +40,11 @@ class Door:
     providers: Mapping[str, Provider]
     settings: Settings
 
+    @property
+    def makes_machines(self) -> bool:
+        """The compute driver makes a machine for each amphora; else they go to hosts that have enrolled."""
+        return self.settings.compute_driver != "hosts"
+
     def provider(self, name: str) -> Provider:
         """Raises Refused when no provider is called so."""
         provider = self.providers.get(name)

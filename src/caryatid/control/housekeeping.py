@@ -49,7 +49,7 @@ def remove_buried(door: Door) -> None:
         host = known.get(stone.host_id)
         if host is not None and host.duty == "REVOKED":  # not to be asked; its addresses stay kept back
             continue
-        lost = host is None and door.settings.compute_driver == "hosts"
+        lost = host is None and not door.makes_machines
         if lost or removed(driver, stone, host):
             with door.database.transaction() as tx:
                 hosts.remove_tombstone(tx, stone.amphora_id)

@@ -59,7 +59,8 @@ class Inquiry:
         waited: list[Future[Any]] = [direct, *from_others]
         wait(waited, DEADLINE_S)
         said = tuple(word for word in map(_word, from_others) if word is not None)
-        answer = Answer(begun, time.monotonic(), direct=bool(_word(direct)), others=said, alone=alone)
+        direct_word = bool(_word(direct))
+        answer = Answer(begun, time.monotonic(), direct_word, others=said, asked=len(others), alone=alone)
         with self._lock:
             self._asking.discard(host.id)
             self._answers[host.id] = answer

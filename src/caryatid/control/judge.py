@@ -74,6 +74,7 @@ class Judge:
         self._refresh_at = 0.0
         self._renew_at = 0.0
         self._lease_until = 0.0
+        self._marked_until = 0.0
 
     def turn(self, moment: Moment) -> None:
         """One look. Never raises: when the database does not answer, that is a fault like others of ours."""
@@ -95,6 +96,7 @@ class Judge:
     def close(self) -> None:
         """Nobody is judged any more by this process; another one may at once."""
         self._inquiry.close()
+        self._mark(frozen=False, now=0.0)
         if self._lease_until:
             self._lease_until = 0.0
             leases.release(self._database, DUTY, self._holder)
@@ -131,10 +133,20 @@ class Judge:
         if news.any:
             self._write(news)
         _show(found.memory, hearing)
+        self._mark(frozen=found.memory.frozen == "mass", now=now)
         for host in found.suspects:
             others = [known.hosts[other] for other in silence.others(host, hearing, now)]
             self._inquiry.begin(known.hosts[host], others, alone=silence.alone(host, memory, hearing))
         return found.memory
+
+    def _mark(self, *, frozen: bool, now: float) -> None:
+        """Others see that failovers are frozen, for as long as it is said again and again."""
+        if frozen and now >= self._marked_until - LEASE_S + RENEW_S:
+            leases.acquire(self._database, verdicts.FROZEN, self._holder, LEASE_S)
+            self._marked_until = now + LEASE_S
+        elif not frozen and self._marked_until:
+            leases.release(self._database, verdicts.FROZEN, self._holder)
+            self._marked_until = 0.0
 
     def _news(self, found: Look, before: Memory, hearing: Hearing, now: float) -> News:
         known, sightings = self._known, self._sightings

@@ -35,7 +35,7 @@ def failover_amphora(door: Door, caller: Caller, amphora_id: str) -> Accepted:
     """The amphora is replaced, the new one being built first."""
     require(caller, rule(AMPHORA, "put_failover"), None)
     with door.database.transaction() as tx:
-        document = _amphora(tx, amphora_id)
+        document = _serving(tx, amphora_id)
         return _replace(tx, caller, [amphora_id], _wish("failover", AMPHORA, amphora_id, document["loadbalancer_id"]))
 
 
@@ -43,7 +43,7 @@ def configure_amphora(door: Door, caller: Caller, amphora_id: str) -> Accepted:
     """What the amphora shall be is pushed to it once more."""
     require(caller, rule(AMPHORA, "put_config"), None)
     with door.database.transaction() as tx:
-        document = _amphora(tx, amphora_id)
+        document = _serving(tx, amphora_id)
         return _replace(tx, caller, [], _wish("configure", AMPHORA, amphora_id, document["loadbalancer_id"]))
 
 
@@ -51,7 +51,7 @@ def delete_amphora(door: Door, caller: Caller, amphora_id: str) -> Accepted:
     """The amphora, which is in ERROR, is removed."""
     require(caller, rule(AMPHORA, "delete"), None)
     with door.database.transaction() as tx:
-        document = _amphora(tx, amphora_id)
+        document = _serving(tx, amphora_id)
         if document["status"] != "ERROR":
             raise Conflict(f"Amphora {amphora_id} is {document['status']}; only one in ERROR can be deleted.")
         return _replace(tx, caller, [amphora_id], _wish("delete", AMPHORA, amphora_id, document["loadbalancer_id"]))
@@ -86,8 +86,15 @@ def reset_quota(door: Door, caller: Caller, project_id: str) -> Accepted:
 
 def _amphora(tx: Tx, amphora_id: str) -> dict[str, Any]:
     document = rows.get(tx, AMPHORA, amphora_id)
-    if document is None or document["loadbalancer_id"] is None:
+    if document is None:
         raise NotFound(AMPHORA.title, amphora_id)
+    return document
+
+
+def _serving(tx: Tx, amphora_id: str) -> dict[str, Any]:
+    document = _amphora(tx, amphora_id)
+    if document["loadbalancer_id"] is None:
+        raise Conflict(f"Amphora {amphora_id} is a spare: it serves no load balancer.")
     return document
 
 

@@ -16,7 +16,7 @@ from caryatid.drivers.amphora.base import (
     TimeOutException,
     UnavailableException,
 )
-from caryatid.drivers.compute.base import Built
+from caryatid.drivers.compute.base import Built, ComputeError
 from caryatid.errors import LeaseLost
 from caryatid.model import AMPHORA
 from caryatid.model.amphora import Amphora, Placed, Stamp
@@ -27,6 +27,7 @@ from caryatid.store import hosts, observations, rows, work
 from caryatid.store.hosts import Tombstone
 
 from .attempt import Attempt
+from .building import TURN_S
 from .door import Door, Provider
 from .legs import release_own
 from .receipt import moment
@@ -83,9 +84,18 @@ class Performer:
         return Stamp(self.attempt.claim.fence, self.tree.generation)
 
     def _build(self, placed: Placed) -> None:
-        built = self.provider.compute.build(placed)
+        made = self.door.makes_machines
+        if made and placed.amphora.status == "PENDING_CREATE":
+            at_once = self.door.settings.builds_at_once
+            why = f"{at_once} machines (builds_at_once) are being built, or go first"
+            raise NotYetError(f"amphora {placed.id} waits for its turn: {why}", TURN_S)
+        try:
+            built = self.provider.compute.build(placed)
+        except ComputeError:
+            if made:  # others may be built meanwhile
+                self._write(placed, status="PENDING_CREATE")
+            raise
         if built.state == "building":
-            self._write(placed, status="BOOTING")
             raise NotYetError(f"amphora {placed.id} is being built", 1.0)
         self.provider.amphora.finalize_amphora(placed)
         self.built[placed.id] = built
@@ -99,7 +109,7 @@ class Performer:
         self._write(
             placed,
             status="ALLOCATED",
-            lb_network_ip=self.built[placed.id].address,
+            lb_network_ip=self.built[placed.id].address if placed.id in self.built else placed.amphora.lb_network_ip,
             ha_ip=first.ip_address if first else None,
             ha_port_id=first.port_id if first else None,
             vrrp_ip=placed.amphora.vrrp_ip or (first.ip_address if first else None),
@@ -119,7 +129,7 @@ class Performer:
             pool.shutdown(wait=False, cancel_futures=True)
         for push, target in pushes.items():
             error = push.exception() if push.done() else TimeOutException(f"amphora {target.id} did not answer in time")
-            if error is not None and not (self._spare(target) and isinstance(error, AWAY)):
+            if error is not None and not (self._can_wait(target) and isinstance(error, AWAY)):
                 raise error
             if error is not None:
                 self.attempt.say(f"standby amphora {target.id} is behind: {error}")
@@ -127,11 +137,11 @@ class Performer:
 
     def _await(self, pushes: Mapping[Future[None], Placed]) -> None:
         """Whatever has to be reached has answered; what need not has had a moment more."""
-        needed = [push for push, target in pushes.items() if not self._spare(target)]
+        needed = [push for push, target in pushes.items() if not self._can_wait(target)]
         wait(needed, timeout=self.door.settings.agent_timeout_s * 2)
         wait(pushes, timeout=STANDBY_S)
 
-    def _spare(self, target: Placed) -> bool:
+    def _can_wait(self, target: Placed) -> bool:
         """It was configured before, and the other of the pair is known to have the VIPs."""
         masters = {key for key, role in self.roles.items() if role == "MASTER"}
         return target.amphora.status == "ALLOCATED" and bool(masters - {target.id}) and target.id not in masters
@@ -144,7 +154,7 @@ class Performer:
     def _clear(self, placed: Placed) -> None:
         """Nothing is left on the amphora; or, if its host is lost or revoked, or has not answered for long enough, it
         is written down that the host still has to remove it."""
-        if placed.host is None and self.door.settings.compute_driver == "hosts":
+        if placed.host is None and not self.door.makes_machines:
             self._bury(placed, "its host is lost or revoked")
             return
         try:

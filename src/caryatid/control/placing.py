@@ -7,23 +7,22 @@ from dataclasses import dataclass, field
 from typing import cast
 from uuid import uuid4
 
-from caryatid.model import AMPHORA, HOST
+from caryatid.model import AMPHORA
 from caryatid.model.amphora import Amphora, Leg
 from caryatid.model.consequences import replace
 from caryatid.model.host import Host
 from caryatid.model.status import AmphoraRole
 from caryatid.model.tree import Tree
 from caryatid.plan import placement
-from caryatid.plan.placement import ROLES, AmphoraView, HostView, Stay
+from caryatid.plan.placement import ROLES, AmphoraView, Placement, Stay, Wanted
 from caryatid.plan.steps import LEAVING
 from caryatid.store import hosts as host_store
 from caryatid.store import observations, rows
 from caryatid.store.database import Tx
 
+from . import room as rooms
 from .receipt import moment
-
-MADE = tuple(HostView(name, open=True, capacity=1 << 30, used=0) for name in ("made-1", "made-2"))
-"""Where the compute driver makes machines, there is always room for a pair."""
+from .room import Room
 
 
 @dataclass(frozen=True)
@@ -51,28 +50,37 @@ def gather(tx: Tx, tree: Tree, shared: Sequence[Leg], *, made: bool) -> Fleet:
     As long as a role has nobody, amphorae on their way out are left alone: one of them may be what still serves.
     """
     amphorae = _amphorae(tx, tree.loadbalancer.id)
-    known, believed = _hosts(tx)
+    room = rooms.look(tx, made=made)
     if tree.deleted:
-        return Fleet([_leave(tx, amphora) for amphora in amphorae], believed)
+        return Fleet([_leave(tx, amphora) for amphora in amphorae], room.believed)
     gone = observations.lost_amphorae(tx, tree.loadbalancer.id)
     roles = observations.roles(tx, tree.loadbalancer.id) if len(amphorae) > 1 else {}
-    held = _held([a for a in amphorae if a.id not in gone and (made or a.compute_id in believed)], roles)
+    held = _held([a for a in amphorae if a.id not in gone and (made or a.compute_id in room.believed)], roles)
     amphorae = [replace(a, status="ALLOCATED") if a.id == held else a for a in amphorae]
     settled = [amphora for amphora in amphorae if amphora.status not in LEAVING]
-    views = [_view(a, gone, None if made else believed) for a in settled]
     want = placement.wanted(tree.flavor, tree.zone, _reaches(() if made else shared))
-    placed = placement.place(want, MADE if made else _host_views(known, believed), views)
-    if placed.build and not made:  # others may be placing too: count again while nobody else does
+    placed = _place(tree, want, settled, gone, room, made=made)
+    if placed.build or placed.wanting or placed.stuck:  # look again while nobody else is placing, and for spares
         host_store.lock(tx)
-        known, believed = _hosts(tx)
-        views = [_view(a, gone, believed) for a in settled]
-        placed = placement.place(want, _host_views(known, believed), views)
-    fresh = _build(tx, tree, placed.build)
+        room = rooms.look(tx, made=made, spares=rooms.spares(tx))
+        placed = _place(tree, want, settled, gone, room, made=made)
+    fresh = [*_take(tx, tree, room.spares, placed.take), *_build(tx, tree, placed.build)]
     stuck = dict(placed.stuck)
     if placed.wanting:
-        return Fleet([*(a for a in settled if a.id in placed.keep), *fresh], believed, placed.wanting, stuck, roles)
+        kept = [a for a in settled if a.id in placed.keep]
+        return Fleet([*kept, *fresh], room.believed, placed.wanting, stuck, roles)
     kept = [_leave(tx, amphora) if amphora.id in placed.remove else amphora for amphora in amphorae]
-    return Fleet([*kept, *fresh], believed, stuck=stuck, roles=roles, held=held)
+    return Fleet([*kept, *fresh], room.believed, stuck=stuck, roles=roles, held=held)
+
+
+def _place(
+    tree: Tree, want: Wanted, settled: Sequence[Amphora], gone: AbstractSet[str], room: Room, *, made: bool
+) -> Placement:
+    """Machines that are made are made in a zone: spares are in none."""
+    views = [_view(a, gone, None if made else room.believed) for a in settled]
+    zoned = made and "compute_zone" in tree.zone
+    spares = [] if zoned or tree.loadbalancer.flavor_id is None else room.ready(tree.loadbalancer.flavor_id)
+    return placement.place(want, room.hosts, views, spares)
 
 
 def _held(reachable: Sequence[Amphora], roles: Mapping[str, str]) -> str:
@@ -87,13 +95,6 @@ def _amphorae(tx: Tx, root_id: str) -> list[Amphora]:
     return [cast(Amphora, AMPHORA.load(document)) for document in rows.find(tx, AMPHORA, loadbalancer_id=root_id)]
 
 
-def _hosts(tx: Tx) -> tuple[dict[str, Host], dict[str, Host]]:
-    """Every host, and those that can be spoken to."""
-    known = {document["id"]: cast(Host, HOST.load(document)) for document in rows.find(tx, HOST)}
-    lost = observations.lost_hosts(tx)
-    return known, {key: host for key, host in known.items() if key not in lost and host.duty != "REVOKED"}
-
-
 def _view(amphora: Amphora, gone: AbstractSet[str], believed: Mapping[str, Host] | None) -> AmphoraView:
     stay: Stay = "may"
     host = believed.get(amphora.compute_id or "") if believed is not None else None
@@ -105,27 +106,27 @@ def _view(amphora: Amphora, gone: AbstractSet[str], believed: Mapping[str, Host]
 
 
 def _reaches(shared: Sequence[Leg]) -> frozenset[str]:
-    found = {placement.reach(leg.subnet.attachment, leg.physical_network) for leg in shared}
+    found = {
+        placement.reach(leg.subnet.attachment, what)
+        for leg in shared
+        for what in (leg.vips if leg.subnet.attachment == "host" else (leg.physical_network,))
+    }
     return frozenset(found - {""})
 
 
-def _host_views(known: Mapping[str, Host], believed: Mapping[str, Host]) -> list[HostView]:
-    return [
-        HostView(
-            key,
-            open=host.enabled and key in believed,
-            capacity=host.capacity,
-            used=host.used,
-            labels=host.labels,
-            reaches=_offers(host),
-        )
-        for key, host in known.items()
+def _take(
+    tx: Tx, tree: Tree, spares: Sequence[Amphora], take: Sequence[tuple[str, AmphoraRole]]
+) -> list[Amphora]:
+    """These spares are the load balancer's."""
+    at = moment()
+    known = {spare.id: spare for spare in spares}
+    root_id = tree.loadbalancer.id
+    taken = [
+        replace(known[key], loadbalancer_id=root_id, role=role, spare_of=None, updated_at=at) for key, role in take
     ]
-
-
-def _offers(host: Host) -> frozenset[str]:
-    uplinks = host.uplinks if "uplink" in host.attachments else []
-    return frozenset([*map(placement.reach, host.attachments), *(placement.reach("uplink", name) for name in uplinks)])
+    for amphora in taken:
+        rows.change(tx, AMPHORA, amphora, at=at)
+    return taken
 
 
 def _build(tx: Tx, tree: Tree, build: Sequence[tuple[str, AmphoraRole]]) -> list[Amphora]:

@@ -4,6 +4,7 @@
 Everything is read afresh; nothing is remembered from an earlier attempt. It is safe to be stopped anywhere.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -25,7 +26,7 @@ from caryatid.store import tree as trees
 from caryatid.store.claim import Again, Claim, Done, Failed, Outcome
 from caryatid.store.database import Tx
 
-from . import flow, legs, placing, references
+from . import building, flow, legs, placing, references
 from .attempt import Attempt
 from .door import Door
 from .perform import NotYetError, Performer
@@ -143,11 +144,19 @@ def _look(door: Door, attempt: Attempt, refused: Mapping[str, str]) -> Scene | N
             jobs.begin_attempt(tx, attempt.claim, tree.generation)
         attempt.generation = tree.generation
         shared = () if tree.deleted else legs.legs(tx, tree)
-        fleet = placing.gather(tx, tree, shared, made=door.settings.compute_driver != "hosts")
+        fleet = placing.gather(tx, tree, shared, made=door.makes_machines)
+        if door.makes_machines and not tree.deleted:
+            fleet = _admitted(tx, door, attempt, fleet)
         placed = _placed(tx, tree, shared, fleet)
     for amphora_id, why in fleet.stuck.items():
         attempt.say(f"amphora {amphora_id} stays where it is: {why}")
     return Scene(tree, placed, fleet)
+
+
+def _admitted(tx: Tx, door: Door, attempt: Attempt, fleet: placing.Fleet) -> placing.Fleet:
+    at_once = door.settings.builds_at_once
+    found = building.admit(tx, fleet.amphorae, at_once=at_once, priority=attempt.claim.priority)
+    return dataclasses.replace(fleet, amphorae=found)
 
 
 def _placed(tx: Tx, tree: Tree, shared: Sequence[Leg], fleet: placing.Fleet) -> dict[str, Placed]:
@@ -169,8 +178,7 @@ def _act(door: Door, attempt: Attempt, scene: Scene) -> list[str]:
     """Everything is done; returns the standbys that could not be reached."""
     provider = door.provider(scene.tree.loadbalancer.provider)
     todo = steps([placed.amphora for placed in scene.placed.values()], deleted=scene.tree.deleted)
-    hosted = door.settings.compute_driver == "hosts"
-    lost = {key for key, placed in scene.placed.items() if hosted and placed.host is None}
+    lost = {key for key, placed in scene.placed.items() if not door.makes_machines and placed.host is None}
     performer = Performer(door, provider, attempt, scene.tree, scene.placed, scene.fleet.roles, lost)
     flow.run(todo, performer, attempt.say)
     return performer.behind

@@ -18,12 +18,14 @@ from caryatid.model import (
     AVAILABILITY_ZONE_PROFILE,
     FLAVOR,
     FLAVORPROFILE,
+    HOST,
     NETWORK,
     PORT,
     SUBNET,
 )
 from caryatid.model.consequences import replace
 from caryatid.model.flavor import AvailabilityZoneProfile, Flavor, FlavorProfile
+from caryatid.model.host import Host
 from caryatid.model.kind import Kind
 from caryatid.model.loadbalancer import AdditionalVip, LoadBalancer
 from caryatid.model.network import Port, Subnet
@@ -151,6 +153,16 @@ def free_addresses(subnet: Subnet, seed: str) -> Iterator[str]:
             yield str(address(number))
 
 
+def _addresses_of_hosts(tx: Tx, subnet: Subnet) -> Iterator[str]:
+    """Addresses of `subnet` that may be given out unasked, and that a host has which takes new amphorae."""
+    network = ip_network(subnet.cidr)
+    ranges = _ranges(subnet, network)
+    hosts = [cast(Host, HOST.load(document)) for document in rows.find(tx, HOST)]
+    for address in [ip_address(text) for host in hosts if host.enabled for text in host.addresses]:
+        if address in network and any(first <= int(address) <= last for first, last in ranges):
+            yield str(address)
+
+
 def _ranges(subnet: Subnet, network: Network) -> list[tuple[int, int]]:
     if subnet.allocation_pools:
         return [(int(ip_address(pool.start)), int(ip_address(pool.end))) for pool in subnet.allocation_pools]
@@ -248,8 +260,10 @@ def _visible(tx: Tx, caller: Caller, project_id: str, kind: Kind, key: str) -> M
 
 
 def first_free(tx: Tx, subnet: Subnet, seed: str) -> str | None:
-    """A free address of `subnet`, or None; whether it stays free, the constraint on ports says."""
-    for address in free_addresses(subnet, seed):
+    """A free address of `subnet`, or None; whether it stays free, the constraint on ports says. Where addresses are
+    those of hosts (attachment `host`), it is one that a host has."""
+    known = _addresses_of_hosts(tx, subnet) if subnet.attachment == "host" else free_addresses(subnet, seed)
+    for address in known:
         if address != subnet.gateway_ip and not rows.count(tx, PORT, subnet_id=subnet.id, ip_address=address):
             return address
     return None

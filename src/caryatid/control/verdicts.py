@@ -23,6 +23,8 @@ PRIORITY = 100
 """What is lost goes before what an operator asks for (80) and before creates (40) (octavia.md §1.13)."""
 LIFTED = "failovers lifted until"
 LIFTED_S = 600.0
+FROZEN = "failovers frozen"
+"""Lease that the judge holds while so many hosts are silent that nobody is lost."""
 FAILOVERS = "failovers"
 """What a freeze is about, where events name a resource."""
 WHY = "half of the hosts or more fell silent together"

@@ -19,7 +19,7 @@ class Amphora(Dated):
     """One HAProxy (and keepalived) instance for one load balancer. Made and replaced by the service."""
 
     loadbalancer_id: Annotated[Id | None, GENERATED, Ref("loadbalancer"), Listed()] = None
-    """The load balancer that it serves."""
+    """The load balancer that it serves; null: it is a spare."""
     compute_id: Annotated[Name | None, GENERATED, Key(), Listed()] = None
     """What the compute driver calls it: the host it is on, or its own machine."""
     lb_network_ip: Annotated[Address | None, GENERATED] = None
@@ -40,7 +40,9 @@ class Amphora(Dated):
     """Its part in a pair: as VRRP has it or, where that is not known, as it was made. FAULT: it cannot have the VIPs
     now."""
     status: Annotated[AmphoraStatus, GENERATED, Key(16), Listed()] = "PENDING_CREATE"
-    """How far it is."""
+    """How far it is. `READY`: it is there, and serves nobody yet."""
+    spare_of: Annotated[Id | None, Access("generated", shown=False)] = None
+    """The flavor that it waits for, of a spare."""
     vrrp_interface: Annotated[Name | None, GENERATED] = None
     """Interface of the VIP."""
     vrrp_id: Annotated[Int | None, GENERATED] = None

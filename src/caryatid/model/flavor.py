@@ -32,7 +32,7 @@ class FlavorData(Document):
     host_labels: Labels = {}
     """Labels that a host must have to carry the amphorae; the availability zone's are added."""
     spares: Annotated[int, Field(ge=0, le=100)] = 0
-    """Amphorae of this flavor that wait, started, to take the place of others."""
+    """Amphorae of this flavor that wait, built, to take the place of others."""
     haproxy_threads: Annotated[int, Field(ge=1, le=64)] | None = None
     """Threads of one HAProxy; null: as many as its host has CPUs."""
     haproxy_maxconn: Annotated[int, Field(ge=1, le=1_000_000)] | None = None

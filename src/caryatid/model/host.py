@@ -37,6 +37,8 @@ class Host(Dated):
     """How amphorae on it can be connected: subnets with another `attachment` have none here."""
     uplinks: Annotated[list[Name], Access("generated")] = []
     """Names of the physical networks that it is on."""
+    addresses: Annotated[list[Name], Access("generated")] = []
+    """The machine's own, loopback and link-local apart: VIPs on subnets of attachment `host` are among them."""
     capacity: Annotated[Int, Field(ge=0, le=100_000), Listed()] = 1000
     """Amphorae it may carry. What it carries beyond, after a change, stays."""
     used: Annotated[Int, Access("generated"), Listed()] = 0

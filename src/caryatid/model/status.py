@@ -5,7 +5,7 @@ from typing import Literal
 
 ProvisioningStatus = Literal["PENDING_CREATE", "PENDING_UPDATE", "PENDING_DELETE", "ACTIVE", "ERROR"]
 OperatingStatus = Literal["ONLINE", "OFFLINE", "DEGRADED", "ERROR", "DRAINING", "NO_MONITOR"]
-AmphoraStatus = Literal["PENDING_CREATE", "BOOTING", "ALLOCATED", "PENDING_DELETE", "DELETED", "ERROR"]
+AmphoraStatus = Literal["PENDING_CREATE", "BOOTING", "READY", "ALLOCATED", "PENDING_DELETE", "DELETED", "ERROR"]
 AmphoraRole = Literal["STANDALONE", "MASTER", "BACKUP", "FAULT"]
 
 PROVISIONING: dict[ProvisioningStatus, str] = {

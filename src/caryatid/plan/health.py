@@ -34,6 +34,10 @@ WORST_FIRST: tuple[OperatingStatus, ...] = ("ERROR", "DEGRADED", "OFFLINE", "DRA
 RANK: dict[OperatingStatus, int] = {status: rank for rank, status in enumerate(WORST_FIRST)}
 
 
+WORDS_MAX = 50_000
+"""Of an amphora: many times what the largest load balancer has. Whoever says more is not heard about the rest."""
+
+
 class Picture(NamedTuple):
     """What one amphora was last heard to look like."""
 
@@ -143,6 +147,8 @@ def _updated(old: Picture, said: Mapping[Key, str], at: int) -> Picture:
     """With words read `at`; the very same words if nothing else is said."""
     fresh = {key: word for key, word in said.items() if old.read_at.get(key, old.since) <= at}
     if at < old.snapshot[0]:  # a word that a later snapshot no longer has does not come back
+        fresh = {key: word for key, word in fresh.items() if key in old.words}
+    if len(old.words) + len(fresh) > WORDS_MAX:
         fresh = {key: word for key, word in fresh.items() if key in old.words}
     if not fresh:
         return old

@@ -14,6 +14,8 @@ ROLES: dict[str, tuple[AmphoraRole, ...]] = {
 """Topology → the amphorae it consists of."""
 GONE = frozenset({"PENDING_DELETE", "DELETED", "ERROR"})
 """Statuses of amphorae that no longer count."""
+ADDRESS = "address"
+"""Beginning of the word for an address that a host must have: see `reach`."""
 Stay = Literal["may", "should not", "cannot"]
 
 
@@ -45,6 +47,14 @@ class AmphoraView:
 
 
 @dataclass(frozen=True)
+class SpareView:
+    """An amphora that is built, and waits for a load balancer of the flavor."""
+
+    id: str
+    host_id: str
+
+
+@dataclass(frozen=True)
 class Wanted:
     """What a load balancer's flavor and availability zone ask for."""
 
@@ -66,6 +76,8 @@ class Placement:
     keep: tuple[str, ...] = ()
     build: tuple[tuple[str, AmphoraRole], ...] = ()
     """(host, role) of each that is wanting."""
+    take: tuple[tuple[str, AmphoraRole], ...] = ()
+    """(spare, role) of each that is wanting, and need not be built."""
     remove: tuple[str, ...] = ()
     wanting: str = ""
     """Why a role has nobody, and can have nobody now: a sentence, or nothing."""
@@ -88,39 +100,49 @@ def wanted(
     )
 
 
-def reach(attachment: str, physical_network: str = "") -> str:
-    """What a host must be able to do for a subnet with this attachment, in a word; empty: every host can."""
+def reach(attachment: str, what: str = "") -> str:
+    """What a host must be able to do for a subnet with this attachment, in a word; empty: every host can. `what`: the
+    physical network (uplink), or the address that the host must have (host)."""
     match attachment:
         case "uplink":
-            return f"uplink {physical_network}"
+            return f"uplink {what}"
+        case "host" if what:
+            return f"{ADDRESS} {what}"
         case "routed":
             return "routed subnets"
         case _:
             return ""
 
 
-def place(want: Wanted, hosts: Sequence[HostView], amphorae: Sequence[AmphoraView]) -> Placement:
-    """The amphorae that are wanted: those there are, and for the rest the least used hosts.
+def place(
+    want: Wanted, hosts: Sequence[HostView], amphorae: Sequence[AmphoraView], spares: Sequence[SpareView] = ()
+) -> Placement:
+    """The amphorae that are wanted: those there are, and for the rest spares or the least used hosts.
 
     An amphora that may stay does so, on a host that takes nobody new too, and though its host's labels have changed.
     One that should not stay is removed only for another that takes its role. Where a role finds no host, all else is
     done, and amphorae that are on their way out may still be what serves: whoever acts on this leaves them alone.
     """
-    placing = _Placing(want, hosts, {host.id: host.used for host in hosts})
+    placing = _Placing(want, hosts, {host.id: host.used for host in hosts}, list(spares))
     holders = _holders(want, amphorae)
     taken = [holder.host_id for holder in holders.values() if holder.stay == "may"]
     keep = [holder.id for holder in holders.values() if holder.stay == "may"]
     build: list[tuple[str, AmphoraRole]] = []
+    take: list[tuple[str, AmphoraRole]] = []
     stuck: list[tuple[str, str]] = []
     wanting = ""
     for role in ROLES[want.topology]:
         holder = holders.get(role)
         if holder is not None and holder.stay == "may":
             continue
-        host = placing.take(taken)
-        if host is not None:
-            build.append((host.id, role))
-            taken.append(host.id)
+        found = placing.find(taken)
+        if isinstance(found, SpareView):
+            take.append((found.id, role))
+            taken.append(found.host_id)
+            continue
+        if found is not None:
+            build.append((found.id, role))
+            taken.append(found.id)
             continue
         why = placing.why(taken)
         if holder is None:
@@ -132,10 +154,28 @@ def place(want: Wanted, hosts: Sequence[HostView], amphorae: Sequence[AmphoraVie
     return Placement(
         keep=tuple(amphora.id for amphora in amphorae if amphora.id in keep),
         build=tuple(build),
+        take=tuple(take),
         remove=tuple(amphora.id for amphora in amphorae if amphora.id not in keep),
         wanting=wanting,
         stuck=tuple(stuck),
     )
+
+
+def fitting(want: Wanted, hosts: Sequence[HostView]) -> frozenset[str]:
+    """The hosts that are open, and have and reach what is wanted; full or not."""
+    return frozenset(host.id for host in _Placing(want, hosts, {}).fitting)
+
+
+def spread(want: Wanted, hosts: Sequence[HostView], taken: Collection[str], number: int) -> list[str]:
+    """Hosts for so many more, or for as many as have room; each alone, as long as one is left that is not `taken`."""
+    placing = _Placing(want, hosts, {host.id: host.used for host in hosts})
+    given = list(taken)
+    for _ in range(number):
+        found = placing.find(given)
+        if found is None:
+            break
+        given.append(found.id)
+    return given[len(taken) :]
 
 
 def _holders(want: Wanted, amphorae: Sequence[AmphoraView]) -> dict[AmphoraRole, AmphoraView]:
@@ -157,46 +197,64 @@ class _Placing:
     want: Wanted
     hosts: Sequence[HostView]
     used: dict[str, int]
+    spares: list[SpareView] = field(default_factory=list)
 
-    def take(self, taken: Collection[str | None]) -> HostView | None:
-        """The least used host that will do, apart from those in `taken` if that can be had, or must."""
-        free = [host for host in self._fitting if self.used[host.id] < host.capacity]
+    def find(self, taken: Collection[str | None]) -> SpareView | HostView | None:
+        """A spare that will do, or else the least used host; apart from those in `taken` if that can be had, or must:
+        that goes before what a spare saves."""
+        free = [host for host in self.fitting if self.used[host.id] < host.capacity]
+        where = {host.id for host in self.fitting}
+        spares = [spare for spare in self.spares if spare.host_id in where]
         apart = [host for host in free if host.id not in taken]
-        host = min(apart or ([] if self.want.apart else free), key=self._use, default=None)
+        spares_apart = [spare for spare in spares if spare.host_id not in taken]
+        if not (spares_apart or apart) and self.want.apart:
+            return None
+        if found := spares_apart or ([] if apart else spares):
+            self.spares.remove(found[0])
+            return found[0]
+        return self._take(apart or free)
+
+    def _take(self, hosts: Sequence[HostView]) -> HostView | None:
+        host = min(hosts, key=self._use, default=None)
         if host is not None:
             self.used[host.id] += 1
         return host
 
     def why(self, taken: Collection[str | None]) -> str:
-        """Why `take` has found none, and what would help."""
+        """Why `find` has found none, and what would help."""
         if not self.hosts:
             return "No host has enrolled yet that could carry an amphora."
         if not any(host.open for host in self.hosts):
             return f"No host takes new amphorae: all {len(self.hosts)} are drained, lost or revoked. Enrol another."
         if not self._reaching:
-            networks = " and ".join(sorted(self.want.reaches))
-            return f"No host that takes new amphorae can connect them to {networks}; see the agents' `agent_uplinks`."
+            return self._why_none_reaches()
         return self._why_not_those(taken)
+
+    def _why_none_reaches(self) -> str:
+        wanted = " and ".join(sorted(self.want.reaches))
+        if any(word.startswith(ADDRESS) for word in self.want.reaches):
+            return f"No host that takes new amphorae has {wanted}; `caryatid host show` lists a host's addresses."
+        return f"No host that takes new amphorae can connect them to {wanted}; see the agents' `agent_uplinks`."
 
     def _why_not_those(self, taken: Collection[str | None]) -> str:
         labels = ", ".join(f"{name}={value}" for name, value in sorted(self.want.labels.items()))
         if self.want.clash:
             return f"Flavor and availability zone want different values of host label {self.want.clash}."
-        if not self._fitting:
+        if not self.fitting:
             return f"No host that takes new amphorae has the labels {labels}; label one, or enrol another."
         with_labels = f" with the labels {labels}" if labels else ""
-        if self.want.apart and all(host.id in taken for host in self._fitting):
+        if self.want.apart and all(host.id in taken for host in self.fitting):
             return (
                 f"The flavor wants the amphorae of a pair on different hosts (anti_affinity strict), and there is no "
                 f"second host{with_labels} that takes new amphorae; enrol or enable another."
             )
         return (
-            f"No host{with_labels} has room for another amphora ({len(self._fitting)} would do); raise a capacity, "
+            f"No host{with_labels} has room for another amphora ({len(self.fitting)} would do); raise a capacity, "
             "or enrol another host."
         )
 
     @property
-    def _fitting(self) -> list[HostView]:
+    def fitting(self) -> list[HostView]:
         if self.want.clash:
             return []
         labels = self.want.labels.items()

@@ -45,15 +45,18 @@ class Answer:
     """Its agent has answered us."""
     others: tuple[bool, ...] = ()
     """What other hosts' agents say: it has answered them. Who could not be asked is not in it."""
+    asked: int = 0
+    """How many others were asked, whether they answered us or not: they had been heard of a moment before."""
     alone: bool = False
     """There is no other host that could be asked."""
 
     @property
     def dead(self) -> bool:
-        """It answers nobody. That others could not be asked says something of us, not of the host."""
+        """It answers nobody. That half of the others could not be asked says something of us, or that many have
+        fallen silent with it and are not late yet."""
         if self.direct or any(self.others):
             return False
-        return bool(self.others) or self.alone
+        return 2 * len(self.others) > self.asked if self.others else self.alone
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,8 @@ def look(memory: Memory, hearing: Hearing, now: float) -> Look:
     answers = {host: a for host, a in memory.answers.items() if host in late and _counts(a, since[host], now)}
     doubted = frozen or (_too_many(held & counted, counted) and not hearing.lifted)
     dead = [] if doubted else sorted(host for host in stale - lost.keys() if host in answers and answers[host].dead)
+    if not since.keys() - lost.keys() - set(dead):  # nobody would be left who could take their place
+        dead = []
     asked = [] if frozen else sorted(h for h in late - lost.keys() - set(dead) if _due(answers.get(h), now))
     lost |= dict.fromkeys(dead, now)
     return Look(

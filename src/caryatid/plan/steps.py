@@ -74,6 +74,8 @@ class Destroy:
 Step = Build | Plug | Configure | Clear | Unplug | Destroy
 
 UNBUILT = ("PENDING_CREATE", "BOOTING")
+UNPLUGGED = (*UNBUILT, "READY")
+"""A spare that has been taken is READY: it is there, and has no VIPs yet."""
 LEAVING = ("PENDING_DELETE", "ERROR")
 
 
@@ -91,6 +93,7 @@ def _raise(amphorae: Sequence[Amphora]) -> Iterator[Step]:
     for amphora in amphorae:
         if amphora.status in UNBUILT:
             yield Build(amphora.id)
+        if amphora.status in UNPLUGGED:
             yield Plug(amphora.id)
     if amphorae:
         yield Configure(tuple(amphora.id for amphora in amphorae))

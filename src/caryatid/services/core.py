@@ -17,7 +17,7 @@ from caryatid import log
 from caryatid.agent.identity import Paths
 from caryatid.api.conductor import create_app
 from caryatid.config import Settings
-from caryatid.control import authority, initial, rotation
+from caryatid.control import authority, initial, rotation, spares
 from caryatid.control.audit import Auditor
 from caryatid.control.authority import Registry
 from caryatid.control.credentials import LOOK_S, Credentials
@@ -167,7 +167,10 @@ class _Housekeeping:
 
     def __init__(self, door: Door, registry: Registry | None) -> None:
         holder = f"{socket.gethostname()}:{os.getpid()}"
-        self._keepers = {"housekeeping": Housekeeper(door, holder)}
+        self._keepers = {
+            "housekeeping": Housekeeper(door, holder),
+            "spares": Housekeeper(door, holder, (Duty("keep spares", 3.0, spares.keep),)),
+        }
         if registry is not None:
             rotate = Duty("rotate the authority", 60.0, lambda _door: rotation.advance(registry, datetime.now(UTC)))
             audit = Duty("audit drift", 60.0, Auditor().audit)

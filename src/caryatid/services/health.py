@@ -3,6 +3,7 @@
 
 import asyncio
 import contextlib
+import hmac
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -71,7 +72,7 @@ class Health(asyncio.DatagramProtocol):
         self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str | int, ...]) -> None:
-        if data == self.pulse:
+        if self.pulse and hmac.compare_digest(data, self.pulse):
             self.pulse_at = time.monotonic()
             return
         try:

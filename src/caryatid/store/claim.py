@@ -14,6 +14,7 @@ class Claim:
     asks: int
     """How often it had been asked for; more by now means that something newer is wanted."""
     tries: int
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)

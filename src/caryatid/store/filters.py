@@ -313,7 +313,14 @@ def _statement(of: Source, shape: Shape) -> Select[Any]:
         where.append(_beyond(of, shape.sort, shape.after))
     order = [_ordered(of, name, way) for name, way in shape.sort]
     statement = of.select.where(*where).order_by(*order)
-    return statement.limit(bindparam("limit", type_=BigInteger)) if shape.limited else statement
+    if not shape.limited:
+        return statement
+    limit = bindparam("limit", type_=BigInteger)
+    if shape.sort[0][0] in ASCII:
+        return statement.limit(limit)
+    # no index has this order: SQLite would make every row whole, with all that refers to it, to sort and drop most
+    page = statement.with_only_columns(of.id, maintain_column_froms=True).correlate(None).limit(limit)
+    return of.select.where(of.id.in_(page)).order_by(*order)
 
 
 def _owned(of: Source, *, project: bool, parent: bool) -> list[ColumnElement[bool]]:

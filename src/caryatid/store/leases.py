@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Duties that one process at a time has: who judges silence, who does the housekeeping."""
 
-from sqlalchemy import delete, or_
+from sqlalchemy import delete, or_, select
 
 from . import clock
-from .database import Database
+from .database import Database, Tx
 from .sql import insert
 from .tables import LEASE
 
@@ -18,6 +18,12 @@ def acquire(database: Database, name: str, holder: str, seconds: float) -> bool:
         values = {"holder": holder, "until": now + seconds}
         taken = new.on_conflict_do_update(index_elements=[LEASE.c.name], set_=values, where=free)
         return tx.connection.execute(taken.returning(LEASE.c.name)).first() is not None
+
+
+def held(tx: Tx, name: str) -> bool:
+    """Whether somebody has the duty now."""
+    mine = select(LEASE.c.holder).where(LEASE.c.name == name, LEASE.c.until > clock.now(tx))
+    return tx.connection.execute(mine).first() is not None
 
 
 def release(database: Database, name: str, holder: str) -> None:

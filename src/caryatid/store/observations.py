@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, delete, func, literal_column, select, update
+from sqlalchemy import ColumnElement, Float, Select, case, cast, delete, func, literal_column, select, update
 
 from .database import Tx
 from .sql import among, insert, listed
@@ -39,6 +39,8 @@ class Counters:
 
 
 COUNTED = tuple(field.name for field in fields(Counters))
+COUNT_MAX = (1 << 63) - 1
+"""What a column holds: sums stay there rather than fail, whatever a host may have counted."""
 
 
 def write(tx: Tx, statuses: Sequence[Status], at: float) -> None:
@@ -130,7 +132,10 @@ def _upsert_counters(dialect: str) -> Any:
     values: dict[str, Any] = {name: new[name] for name in ("epoch", "active_connections", *COUNTERS)}
     for name in COUNTERS:
         base = old[f"base_{name}"]
-        values[f"base_{name}"] = case((old.epoch == new.epoch, base), else_=base + old[name])
+        full = base > literal_column(str(COUNT_MAX)) - old[name]
+        values[f"base_{name}"] = case(
+            (old.epoch == new.epoch, base), (full, literal_column(str(COUNT_MAX))), else_=base + old[name]
+        )
     return statement.on_conflict_do_update(index_elements=[old.listener_id, old.amphora_id], set_=values)
 
 
@@ -140,7 +145,7 @@ def statistics(
     """The counters of model.quota.Statistics, summed over all that is named and all lives of its processes."""
     where = _named(loadbalancer_id, listener_id, amphora_id)
     row = tx.connection.execute(_summed().where(*where)).mappings().one()
-    return {name: int(value or 0) for name, value in row.items()}
+    return {name: _whole(value) for name, value in row.items()}
 
 
 def statistics_by_listener(tx: Tx, *, amphora_id: str) -> list[dict[str, Any]]:
@@ -149,7 +154,7 @@ def statistics_by_listener(tx: Tx, *, amphora_id: str) -> list[dict[str, Any]]:
     statement = _summed().add_columns(*names).where(STATISTIC.c.amphora_id == amphora_id).group_by(*names)
     rows = tx.connection.execute(statement.order_by(STATISTIC.c.listener_id)).mappings()
     texts = {column.name for column in names}
-    return [{name: value if name in texts else int(value or 0) for name, value in row.items()} for row in rows]
+    return [{name: value if name in texts else _whole(value) for name, value in row.items()} for row in rows]
 
 
 def amphora_gone(tx: Tx, amphora_id: str) -> None:
@@ -172,9 +177,18 @@ def purge(tx: Tx) -> int:
     return sum(tx.connection.execute(statement).rowcount for statement in gone)
 
 
+def _whole(total: float | None) -> int:
+    return min(int(total or 0), COUNT_MAX)
+
+
 def _summed() -> Select[Any]:
-    sums = [func.sum(STATISTIC.c[name] + STATISTIC.c[f"base_{name}"]).label(name) for name in COUNTERS]
-    return select(*sums, func.sum(STATISTIC.c.active_connections).label("active_connections"))
+    """In floating point, which is exact up to 2**53 and has no end: sums of integers may fail."""
+    sums: list[ColumnElement[Any]] = [func.sum(_real(name) + _real(f"base_{name}")).label(name) for name in COUNTERS]
+    return select(*sums, func.sum(_real("active_connections")).label("active_connections"))
+
+
+def _real(name: str) -> ColumnElement[float]:
+    return cast(STATISTIC.c[name], Float(53))
 
 
 def _named(

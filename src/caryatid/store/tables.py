@@ -126,6 +126,7 @@ def _table(kind: Kind) -> Table:
 
 
 TABLES: dict[str, Table] = {kind.name: _table(kind) for kind in KINDS}
+Index("ix_amphora_status", TABLES["amphora"].c.status)  # how many are being built
 
 WORK = Table(
     "work",

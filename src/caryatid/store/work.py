@@ -25,11 +25,13 @@ PAUSE_S: Final = 0.5
 PAUSE_MAX_S: Final = 60.0
 PAUSE_DOUBLINGS_MAX: Final = 10
 PROVISIONING_DEADLINE_S: Final = 300.0
+WISH: Final = 40
+"""Priority of what users ask for (octavia.md §1.13): before what nobody has asked for."""
 ROOT = TABLES[LOADBALANCER.name]
 """Roots of other kinds will find their table by `work.root_kind`."""
 
 
-def ask(tx: Tx, root_id: str, *, priority: int = 0) -> int:
+def ask(tx: Tx, root_id: str, *, priority: int = WISH) -> int:
     """A new generation of the root is wanted, at once; returned. The caller has the root's lock."""
     row = tx.connection.execute(_RAISE, {"root": root_id}).one()
     generation, failed = int(row[0]), int(row[1])
@@ -39,7 +41,7 @@ def ask(tx: Tx, root_id: str, *, priority: int = 0) -> int:
 
 def begin(tx: Tx, root_id: str) -> None:
     """The root, just inserted, is wanted in its first generation, at once."""
-    _make_due(tx, root_id, priority=0, asked=True, afresh=False)
+    _make_due(tx, root_id, priority=WISH, asked=True, afresh=False)
 
 
 def wake_root(tx: Tx, root_id: str, *, priority: int = 0) -> None:
@@ -236,7 +238,7 @@ def _claim() -> Any:
     chosen = urgent.with_for_update(skip_locked=True).cte("chosen").prefix_with("MATERIALIZED", dialect="postgresql")
     mine = update(WORK).where(WORK.c.root_id.in_(select(chosen.c.root_id)))
     mine = mine.values(lease_until=bindparam("until"), fence=WORK.c.fence + 1, worker=bindparam("by"))
-    return mine.returning(WORK.c.root_id, WORK.c.fence, WORK.c.asks, WORK.c.tries)
+    return mine.returning(WORK.c.root_id, WORK.c.fence, WORK.c.asks, WORK.c.tries, WORK.c.priority)
 
 
 _CLAIMABLE = and_(WORK.c.due_at <= _NOW, or_(WORK.c.lease_until.is_(None), WORK.c.lease_until <= _NOW))

@@ -17,6 +17,8 @@ import orjson
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
+from .body import ID_PATTERN
+
 MAGIC = b"CYH"
 VERSION = 1
 DATAGRAM_BYTES_MAX = 1200
@@ -33,15 +35,27 @@ HOST_ENTRIES_A_PART = 6
 FIRST_PIECE_BYTES = 2400
 """JSON of a first piece; ids are random hexadecimal digits, which zlib halves."""
 
+PARTS_MAX = 10_000
+NAME = "[A-Za-z0-9][A-Za-z0-9_-]{0,35}"
+"""What is written down has ids of at most 36 characters: a database would refuse longer ones, and all of a batch."""
+
 Count = Annotated[int, Field(ge=0, le=(1 << 63) - 1)]
+Part = Annotated[int, Field(ge=0, le=PARTS_MAX)]
+Id = Annotated[str, Field(pattern=ID_PATTERN)]
+Name = Annotated[str, Field(pattern=f"^{NAME}$")]
+"""Id of a listener, or of a member."""
+Backend = Annotated[str, Field(pattern=f"^{NAME}:{NAME}$")]
+"""`<pool id>:<listener id>`."""
+Epoch = Annotated[str, Field(pattern="^[A-Za-z0-9._-]{0,64}$")]
+Word = Annotated[str, Field(max_length=16)]
 ListenerStatus = Literal["OPEN", "FULL"]
 MemberStatus = Literal["UP", "DOWN", "DRAIN", "MAINT", "no check"]
 Role = Literal["MASTER", "BACKUP", "FAULT"]
 """Of an amphora in a pair: has the VIPs, could have them, could not."""
-Listener = tuple[str, Count, Count, Count, Count, Count]
+Listener = tuple[Word, Count, Count, Count, Count, Count]
 """status, bytes_in, bytes_out, active_connections, total_connections, request_errors. Cumulative within an epoch,
 except active_connections."""
-Pool = tuple[Literal["UP", "DOWN"], dict[str, MemberStatus]]
+Pool = tuple[Literal["UP", "DOWN"], dict[Name, MemberStatus]]
 """Status of the backend, and of its members by id."""
 
 
@@ -65,26 +79,25 @@ class AmphoraMessage(TypedDict):
     Without, only what changed.
     """
 
-    amphora_id: str
-    loadbalancer_id: str
+    amphora_id: Id
+    loadbalancer_id: Id
     generation: Count
     """Of the configuration in effect."""
-    epoch: str
+    epoch: Epoch
     """Names the process whose counters these are. Another epoch: they began at zero."""
     at: Count
     """When it was read: milliseconds since the epoch, rising within a boot."""
     full: bool
     running: bool
     """It does what its configuration asks for: a process lives, or no listener needs one."""
-    part: tuple[int, int]
+    part: tuple[Part, Part]
     """This is part i (from 0) of n."""
     failed: NotRequired[bool]
     """The host cannot start it again: it is to be replaced."""
     role: NotRequired[Role]
     """Its part in its pair as it is now; absent: it is not one of a pair, or its agent does not know."""
-    listeners: NotRequired[dict[str, Listener]]
-    pools: NotRequired[dict[str, Pool]]
-    """By `<pool id>:<listener id>`."""
+    listeners: NotRequired[dict[Name, Listener]]
+    pools: NotRequired[dict[Backend, Pool]]
 
 
 @final
@@ -93,7 +106,7 @@ class HostMessage(TypedDict):
     and says no more."""
 
     host: dict[str, tuple[str, Count]]
-    part: tuple[int, int]
+    part: tuple[Part, Part]
     away: NotRequired[Count]
     """The agent ends in order, and its HAProxies go on: it will be back within so many seconds."""
 

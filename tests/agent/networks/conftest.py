@@ -7,13 +7,10 @@ begins with an empty network: the machine's own is not touched, and nothing is l
 
 import asyncio
 import ctypes
-import json
 import os
 import signal
 import socket
 import subprocess
-import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,60 +24,12 @@ from caryatid.agent.process import table
 from caryatid.agent.settings import Uplink
 from caryatid.wire.agent import Configuration, Server
 from caryatid.wire.network import Plug, WireLeg
+from tests.inside import pytest_pyfunc_call, pytest_runtest_logreport, pytest_runtest_setup
 
-INSIDE = "CARYATID_TEST_INSIDE"
-REPOSITORY = Path(__file__).parents[3]
-DEADLINE_S = 600
-PLUGINS = ["-p", "pytest_timeout", "-p", "no:cacheprovider"]
-RESULTS = pytest.StashKey[dict[Path, tuple[str, dict[str, str]]]]()
+__all__ = ["pytest_pyfunc_call", "pytest_runtest_logreport", "pytest_runtest_setup"]
+
 ANSWER_S = 2.0
 PORT = 18080
-
-
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Outside: what happened to the test inside, where all of its module that were chosen run at once."""
-    if os.environ.get(INSIDE):
-        return None
-    known = pyfuncitem.session.stash.setdefault(RESULTS, {})
-    if pyfuncitem.path not in known:
-        chosen = [item.nodeid for item in pyfuncitem.session.items if item.path == pyfuncitem.path]
-        known[pyfuncitem.path] = _run_inside(chosen)
-    said, results = known[pyfuncitem.path]
-    if problem := results.get(pyfuncitem.nodeid, f"It did not end.\n{said}"):
-        pytest.fail(f"inside: {problem}", pytrace=False)
-    return True
-
-
-def _run_inside(chosen: list[str]) -> tuple[str, dict[str, str]]:
-    """What the run printed, and for each test that ended what is wrong. A machine without namespaces is at fault."""
-    missing = [name for name in ("unshare", "nsenter", "ip", "nft", "keepalived") if not find(name)]
-    if missing:
-        pytest.fail(f"This environment lacks {', '.join(missing)}: run scripts/install-system.", pytrace=False)
-    flags = ["--net", "--mount"] if os.getuid() == 0 else ["--map-root-user", "--user", "--net", "--mount"]
-    if subprocess.run(["unshare", *flags, "true"], check=False).returncode:
-        remedy = "run the tests as root with CAP_SYS_ADMIN, or allow user namespaces (user.max_user_namespaces)"
-        pytest.fail(f"This environment cannot make network namespaces: {remedy}.", pytrace=False)
-    with tempfile.NamedTemporaryFile() as results:
-        ended = subprocess.run(
-            ["unshare", *flags, sys.executable, "-m", "pytest", "-q", *PLUGINS, *chosen],
-            env={**os.environ, INSIDE: results.name, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
-            cwd=REPOSITORY,
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE_S,
-            check=False,
-        )
-        lines = [json.loads(line) for line in results]
-    return ended.stdout[-4000:] + ended.stderr[-2000:], dict(lines)
-
-
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Inside: tell the run outside."""
-    where = os.environ.get(INSIDE)
-    if where and (report.when == "call" or report.failed):
-        text = "\n".join([report.longreprtext, *(content for _, content in report.sections)]) if report.failed else ""
-        with Path(where).open("a") as file:
-            file.write(json.dumps([report.nodeid, text]) + "\n")
 
 
 def ip(commands: str, machine: str = "") -> str:
@@ -253,12 +202,11 @@ class Site:
 @pytest.fixture
 def site() -> Site:
     built = Site()
-    if os.environ.get(INSIDE):
-        if ctypes.CDLL(None).unshare(CLONE_NEWNET):
-            pytest.fail("no network of its own")
-        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
-        ip("link set lo up")
-        built.build()
+    if ctypes.CDLL(None).unshare(CLONE_NEWNET):
+        pytest.fail("no network of its own")
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
+    ip("link set lo up")
+    built.build()
     return built
 
 

@@ -3,6 +3,7 @@
 
 import json
 
+from caryatid.control import spares
 from caryatid.store import observations
 from caryatid.store.observations import Counters
 
@@ -54,6 +55,22 @@ def test_one_amphora_is_replaced_configured_or_if_in_error_removed(api):
     for method, path in (("PUT", "/failover"), ("PUT", "/config"), ("DELETE", ""), ("GET", ""), ("GET", "/stats")):
         answer = api.request(method, f"{AMPHORAE}/{before['id']}{path}")
         assert (answer.status_code, answer.json()["faultstring"]) == (404, f"Amphora {before['id']} not found.")
+
+
+def test_a_spare_is_shown_ready_without_a_load_balancer_and_counted_until_it_is_taken(api):
+    profile = post_profile(api, {"spares": 1}).json()["flavorprofile"]["id"]
+    body = {"flavor": {"name": "spared", "flavor_profile_id": profile}}
+    flavor_id = api.post(f"{LBAAS}/flavors", json=body).json()["flavor"]["id"]
+    spares.keep(api.door)
+    (spare,) = api.get(f"{AMPHORAE}?status=READY").json()["amphorae"]
+    assert (spare["status"], spare["loadbalancer_id"], spare["role"]) == ("READY", None, None)
+    assert "spare_of" not in spare
+    assert f'caryatid_spares{{flavor="{flavor_id}",state="ready"}} 1.0' in api.get("/metrics").text
+    refused = api.put(f"{AMPHORAE}/{spare['id']}/failover")
+    assert (refused.status_code, "is a spare" in refused.json()["faultstring"]) == (409, True)
+    made = api.loadbalancer(flavor_id=flavor_id)
+    api.settle()
+    assert amphora(api, made)["id"] == spare["id"]
 
 
 def test_statistics_are_told_by_listener_and_404_before_there_are_any(api):
