@@ -2,6 +2,8 @@
 """What becomes of load balancers when an amphora or a whole host is lost: a site of three hosts, all of it real."""
 
 import contextlib
+import os
+import signal
 import socket
 import sqlite3
 import struct
@@ -115,7 +117,8 @@ def _amphora(town: Town, times: int) -> Iterator[Figure]:
         with broken(host):
             began = time.time()
             for pid in host.processes("haproxy"):
-                run("kill", "-9", str(pid))
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             until(lambda root=root: ask(root["vip_address"], PORT, timeout_s=0.3)[0] != 200, "it is down", 5, 0.002)
             serves(root)
             ended = time.time()
@@ -132,12 +135,14 @@ def _amphora(town: Town, times: int) -> Iterator[Figure]:
 def broken(host: Host) -> Iterator[None]:
     """HAProxy does not start on this host."""
     inner = str(host.agent())
-    haproxy = run("nsenter", "-t", inner, "-m", "sh", "-c", "command -v haproxy || echo /usr/sbin/haproxy").strip()
-    run("nsenter", "-t", inner, "-m", "mount", "--bind", "/bin/false", haproxy)
+    haproxy = run(
+        "nsenter", "-t", inner, "-m", "-p", "sh", "-c", "command -v haproxy || echo /usr/sbin/haproxy"
+    ).strip()
+    run("nsenter", "-t", inner, "-m", "-p", "mount", "--bind", "/bin/false", haproxy)
     try:
         yield
     finally:
-        run("nsenter", "-t", inner, "-m", "umount", haproxy)
+        run("nsenter", "-t", inner, "-m", "-p", "umount", "--lazy", haproxy)
 
 
 def _rejoin(town: Town, times: int) -> Iterator[Figure]:
@@ -158,13 +163,24 @@ def _two_answers_s(vip: str) -> float:
     """Seconds during which more than one machine says that it has the address."""
     heard: dict[bytes, list[float]] = defaultdict(list)
     began = time.monotonic()
-    own = bytes.fromhex(run("cat", "/sys/class/net/outside/address").strip().replace(":", ""))
-    question = ARP.pack(
-        b"\xff" * 6, own, ETHERTYPE, 1, 0x0800, 6, 4, 1, own, socket.inet_aton(CLIENT), b"\0" * 6, socket.inet_aton(vip)
-    )
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETHERTYPE)) as ear:
         ear.bind(("outside", 0))
         ear.settimeout(0.02)
+        own = ear.getsockname()[4]
+        question = ARP.pack(
+            b"\xff" * 6,
+            own,
+            ETHERTYPE,
+            1,
+            0x0800,
+            6,
+            4,
+            1,
+            own,
+            socket.inet_aton(CLIENT),
+            b"\0" * 6,
+            socket.inet_aton(vip),
+        )
         while (now := time.monotonic() - began) < REJOIN_S:
             ear.send(question)
             with contextlib.suppress(TimeoutError):
@@ -187,7 +203,7 @@ def _nobody(town: Town, database_s: float) -> Iterator[Figure]:
     town.whole()
     pause(SILENCE_S)
     core = town.made.made.services()["core"]
-    run("kill", "-9", str(core))
+    os.kill(core, signal.SIGKILL)
     until(town.made.made.answers, "core is back", 60)
     pause(SILENCE_S)
     with contextlib.closing(sqlite3.connect(town.made.made.directory / "caryatid.db")) as database:

@@ -203,6 +203,8 @@ class Site:
         """Nothing of it is left, but for what goes with the namespaces."""
         for host in self.hosts:
             host.kill()
+            for port in host.ports:
+                run("ip", "link", "delete", port)
             run("ip", "netns", "delete", host.name)
         self.made.close()
         for bridge in ("manage", "outside"):

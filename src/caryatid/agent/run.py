@@ -171,7 +171,7 @@ async def _keep_known(settings: AgentSettings, host: Identity, facts: HostFacts,
     attempt = 0
     while True:
         try:
-            facts = facts.model_copy(update={"addresses": await asyncio.to_thread(addresses)})  # they come and go
+            facts = facts.model_copy(update={"addresses": addresses()})  # they come and go
             told = await host.refresh(facts, datetime.now(UTC))
         except ConductorError as error:
             remedy = ANEW if isinstance(error, HostUnknown) else None

@@ -77,7 +77,7 @@ def _with_statuses(
         source = source.outerjoin(pools, _observes(pools, "pool", table.c.pool_id))
         observed = func.coalesce(observed, pools.c.operating_status)
     return source, {
-        "updated_at": status.updated(table, root, provisioning),
+        "updated_at": status.updated(table, provisioning),
         "provisioning_status": provisioning,
         "operating_status": status.operating(kind, table, provisioning, observed),
     }

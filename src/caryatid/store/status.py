@@ -56,7 +56,6 @@ def _unobserved(kind: Kind, row: FromClause, status: ColumnElement[str]) -> Colu
     return OFFLINE
 
 
-def updated(row: FromClause, root: FromClause, status: ColumnElement[str]) -> ColumnElement[Any]:
+def updated(row: FromClause, status: ColumnElement[str]) -> ColumnElement[Any]:
     """updated_at as it is shown: null while what was created is not yet in effect."""
-    young = row.c.created_generation > root.c.observed_generation  # of most rows this says all, and is cheaper
-    return case((and_(young, status == _word("PENDING_CREATE")), null()), else_=row.c.updated_at)
+    return case((status == _word("PENDING_CREATE"), null()), else_=row.c.updated_at)

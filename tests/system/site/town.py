@@ -82,6 +82,10 @@ class Town:
         """Amphora → its host's id."""
         return {one["id"]: one["compute_id"] for one in self.made.made.get("/v2/octavia/amphorae")}
 
+    def serving(self, root: LoadBalancer) -> set[str]:
+        """Its amphorae that are ready."""
+        return {one["id"] for one in self.made.amphorae(root["id"]) if one["status"] == "ALLOCATED"}
+
     def amphora(self, root: LoadBalancer, role: str = "STANDALONE") -> dict[str, Any]:
         """The one of that role, once there is one."""
         return until(
@@ -177,7 +181,9 @@ class Town:
         """They are done."""
         for key in keys:
             until(
-                lambda key=key: self.made.made.get(f"/v1/jobs/{key}")["state"] == "DONE", f"job {key} is done", WITHIN_S
+                lambda key=key: self.made.made.get(f"/v1/jobs/{key}")["state"] == "succeeded",
+                f"job {key} is done",
+                WITHIN_S,
             )
 
     def report(self) -> str:

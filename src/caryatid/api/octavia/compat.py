@@ -10,7 +10,7 @@ from caryatid.model.kind import Kind
 from caryatid.model.quota import ALIASES
 
 Document = Mapping[str, Any]
-Show = Callable[[dict[str, Any]], dict[str, Any]]
+Show = Callable[[Document], dict[str, Any]]
 
 TENANT = {"tenant_id": "project_id"}
 FILTERS = {"load_balancer_id": "loadbalancer_id"}
@@ -84,8 +84,7 @@ def _renamed(kind: Kind, body: Any) -> Any:
 
 
 def shower(kind: Kind, *, without: Collection[str] = ()) -> Show:
-    """What turns a document of the kind into what the wire shows of it; made once, for speed. It is the same object
-    afterwards, and no document any more: to copy a thousand costs more than to change them.
+    """What turns a document of the kind into what the wire shows of it; made once, for speed.
 
     `without` are keys that are not shown.
     """
@@ -98,7 +97,8 @@ def shower(kind: Kind, *, without: Collection[str] = ()) -> Show:
     refs = [(name, source) for name, source in refs if name not in internal]
     unset = [a.name for a in kind.shown if not a.access.unset_shown and a.name in known]
 
-    def show(shown: dict[str, Any]) -> dict[str, Any]:
+    def show(document: Document) -> dict[str, Any]:
+        shown = {**document}
         for name, source in again:
             shown[name] = shown[source]
         for name in lists:

@@ -229,7 +229,7 @@ def shown(tx: Tx, document: dict[str, Any], kinds: Sequence[Kind]) -> dict[str, 
 
 
 def _full(kind: Kind, document: dict[str, Any], below: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    found = SHOW[kind.name]({**document})  # what is below is told by what it refers to
+    found: dict[str, Any] = SHOW[kind.name](document)
     for nest in NESTS[kind.name]:
         if nest.referred:
             continue
