@@ -190,7 +190,7 @@ class Site:
             self.made.start()
             for host in self.hosts:
                 host.start()
-            until(lambda: len(self.enrolled()) == len(self.hosts), "all hosts have enrolled", HOST_START_S, 0.1)
+            until(self.complete, "all hosts have enrolled, and said what they can", HOST_START_S, 0.1)
         except BaseException:
             self.close()
             raise
@@ -210,6 +210,11 @@ class Site:
         for bridge in ("manage", "outside"):
             run("ip", "link", "delete", bridge)
         shutil.rmtree(self.made.directory, ignore_errors=True)
+
+    def complete(self) -> bool:
+        """Every host can be given amphorae."""
+        ready = [h for h in self.enrolled().values() if h["attachments"] and h["operating_status"] == "ONLINE"]
+        return len(ready) == len(self.hosts)
 
     def enrolled(self) -> dict[str, dict[str, Any]]:
         """Hosts as the API shows them, by name."""

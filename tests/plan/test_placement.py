@@ -77,6 +77,12 @@ def test_a_lost_half_of_a_pair_is_built_apart_from_the_other() -> None:
     )
 
 
+def test_what_a_host_could_not_run_goes_to_another_if_there_is_one() -> None:
+    lost = AmphoraView("x", "a", "STANDALONE", "ALLOCATED", "cannot")
+    assert place(SINGLE, [host("a", 1), host("b", 5)], [lost]).build == (("b", "STANDALONE"),)
+    assert place(SINGLE, [host("a", 1), host("b", 10)], [lost]).build == (("a", "STANDALONE"),)
+
+
 def test_what_the_topology_has_no_use_for_is_removed() -> None:
     amphorae = [
         AmphoraView("x", "a", "STANDALONE", "ALLOCATED"),

@@ -123,7 +123,8 @@ def place(
     One that should not stay is removed only for another that takes its role. Where a role finds no host, all else is
     done, and amphorae that are on their way out may still be what serves: whoever acts on this leaves them alone.
     """
-    placing = _Placing(want, hosts, {host.id: host.used for host in hosts}, list(spares))
+    failed = frozenset(amphora.host_id for amphora in amphorae if amphora.stay == "cannot")
+    placing = _Placing(want, hosts, {host.id: host.used for host in hosts}, list(spares), failed)
     holders = _holders(want, amphorae)
     taken = [holder.host_id for holder in holders.values() if holder.stay == "may"]
     keep = [holder.id for holder in holders.values() if holder.stay == "may"]
@@ -198,6 +199,8 @@ class _Placing:
     hosts: Sequence[HostView]
     used: dict[str, int]
     spares: list[SpareView] = field(default_factory=list)
+    failed: frozenset[str | None] = frozenset()
+    """Hosts that could not run an amphora of this load balancer: taken last."""
 
     def find(self, taken: Collection[str | None]) -> SpareView | HostView | None:
         """A spare that will do, or else the least used host; apart from those in `taken` if that can be had, or must:
@@ -210,8 +213,9 @@ class _Placing:
         if not (spares_apart or apart) and self.want.apart:
             return None
         if found := spares_apart or ([] if apart else spares):
-            self.spares.remove(found[0])
-            return found[0]
+            spare = min(found, key=lambda spare: spare.host_id in self.failed)
+            self.spares.remove(spare)
+            return spare
         return self._take(apart or free)
 
     def _take(self, hosts: Sequence[HostView]) -> HostView | None:
@@ -264,5 +268,5 @@ class _Placing:
     def _reaching(self) -> list[HostView]:
         return [host for host in self.hosts if host.open and self.want.reaches <= host.reaches]
 
-    def _use(self, host: HostView) -> tuple[float, int, str]:
-        return self.used[host.id] / host.capacity, self.used[host.id], host.id
+    def _use(self, host: HostView) -> tuple[bool, float, int, str]:
+        return host.id in self.failed, self.used[host.id] / host.capacity, self.used[host.id], host.id
