@@ -2,7 +2,7 @@
 """Hosts that die, on a real database: what is written of them, and what becomes due. Time is the test's."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -40,8 +40,11 @@ class Town:
     sightings: Sightings = field(default_factory=Sightings)
 
     def __post_init__(self):
-        self.asked = Inquiry(lambda host: host.id not in self.dead, lambda _other, host: host.id not in self.dead)
+        self.asked = Inquiry(self.word, lambda _other, host: host.id not in self.dead)
         self.judge = Judge(self.door.database, self.heard, self.sightings, self.asked, self.holder)
+
+    def word(self, host):
+        return "silent" if host.id in self.dead else "answers"
 
     @property
     def hosts(self):
@@ -60,9 +63,7 @@ class Town:
         self.judge.turn(Moment(self.now, WALL + self.now, self.now if self.pulse else 0.0))
         until(lambda: not self.asked._asking, "who is asked has answered")
         for host, answer in self.asked._answers.items():  # asked on the real clock
-            self.asked._answers[host] = type(answer)(
-                self.now, self.now, answer.direct, answer.others, alone=answer.alone
-            )
+            self.asked._answers[host] = replace(answer, begun=self.now, ended=self.now)
 
     def said(self):
         with self.door.database.read() as tx:

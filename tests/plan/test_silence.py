@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caryatid.plan import silence
-from caryatid.plan.silence import AGAIN_S, STALE_S, WINDOW_S, Answer, Hearing, Memory, alone, excused, look, told
+from caryatid.plan.silence import AGAIN_S, AGENT_S, STALE_S, WINDOW_S, Answer, Hearing, Memory, excused, look, told
 
 PERIOD_S = 0.25
 ASKING_S = 0.5
@@ -34,8 +34,8 @@ class Town:
     news: list[tuple[str, str]] = field(default_factory=list)
     frozen: list[str] = field(default_factory=list)
     lost_at: dict[str, float] = field(default_factory=dict)
-    only_ours: set[str] = field(default_factory=set)
-    """Those of whom nobody but us could say anything."""
+    refusing: set[str] = field(default_factory=set)
+    """Their machines live, and refuse connections: their agents are gone."""
 
     @property
     def hosts(self) -> list[str]:
@@ -76,9 +76,7 @@ class Town:
         asked = [] if self.cut else [h for h in others if h not in self.dead]
         direct = host not in self.dead and not self.cut
         said = tuple(host not in self.dead for _ in asked)
-        if sole := alone(host, self.memory, hearing):
-            self.only_ours.add(host)
-        return Answer(self.now, self.now + ASKING_S, direct, said, asked=len(others), alone=sole)
+        return Answer(self.now, self.now + ASKING_S, direct, said, asked=len(others), refused=host in self.refusing)
 
 
 def town(size: int) -> Town:
@@ -100,6 +98,14 @@ def test_a_host_whose_agent_answers_is_not_lost_however_silent_it_is():
     place.mute.add("h1")
     place.run(120)
     assert place.news == [("silent", "h1")]
+
+
+def test_an_agent_whose_machine_lives_is_given_time_to_come_back():
+    place = town(3)
+    place.dead.add("h1")
+    place.refusing.add("h1")
+    assert place.run(AGENT_S - 2).lost == []
+    assert place.run(5).lost == ["h1"]
 
 
 def test_a_host_that_only_others_reach_is_not_lost():
@@ -274,7 +280,7 @@ def test_whatever_happens_only_the_dead_are_lost_each_once_a_death(size, acts):
                 place.fault = "late" if act == "ill" else ""
         before = len(place.news)
         place.run(seconds)
-        assert {h for word, h in place.news[before:] if word == "lost"} <= place.dead | {host} | place.only_ours
+        assert {h for word, h in place.news[before:] if word == "lost"} <= place.dead | {host}
     counts = {h: [word for word, of in place.news if of == h and word != "silent"] for h in place.hosts}
     for words in counts.values():
         assert all(word == ("lost", "back")[index % 2] for index, word in enumerate(words)), words

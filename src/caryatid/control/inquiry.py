@@ -7,16 +7,17 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
-from typing import Any
+from typing import Any, Literal
 
 from caryatid.model.host import Host
 from caryatid.plan.silence import ASKED_AT_ONCE, OTHERS_MAX, Answer
-from caryatid.wire.agent import AgentClient, AgentError, AgentTimeout, AgentUnreachable, Probe
+from caryatid.wire.agent import AgentAbsent, AgentClient, AgentError, AgentTimeout, AgentUnreachable, Probe
 
 DEADLINE_S = 1.0
 """For an answer, from the beginning of the asking."""
-Reach = Callable[[Host], bool]
-"""Whether the host's agent answers us. May block."""
+Word = Literal["answers", "refuses", "silent"]
+Reach = Callable[[Host], Word]
+"""What the host's agent says to us; its machine refuses where nobody listens. May block."""
 ReachFrom = Callable[[Host, Host], bool | None]
 """Whether the agent of the second host answers that of the first; None: the first cannot be asked. May block."""
 
@@ -33,13 +34,13 @@ class Inquiry:
         self._askers = ThreadPoolExecutor(ASKED_AT_ONCE, "inquiry")
         self._callers = ThreadPoolExecutor(ASKED_AT_ONCE * (OTHERS_MAX + 1), "calls")
 
-    def begin(self, host: Host, others: Sequence[Host], *, alone: bool) -> None:
-        """The host is asked after, unless it is being asked after already. `alone`: there is no other host."""
+    def begin(self, host: Host, others: Sequence[Host]) -> None:
+        """The host is asked after, unless it is being asked after already."""
         with self._lock:
             if host.id in self._asking:
                 return
             self._asking.add(host.id)
-        self._askers.submit(self._ask, host, others, alone=alone)
+        self._askers.submit(self._ask, host, others)
 
     def take(self) -> dict[str, Answer]:
         """The answers that have come since it was called last, by host."""
@@ -52,21 +53,21 @@ class Inquiry:
         for pool in (self._askers, self._callers):
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _ask(self, host: Host, others: Sequence[Host], *, alone: bool) -> None:
+    def _ask(self, host: Host, others: Sequence[Host]) -> None:
         begun = time.monotonic()
         direct = self._callers.submit(self._reach, host)
         from_others = [self._callers.submit(self._reach_from, other, host) for other in others]
         waited: list[Future[Any]] = [direct, *from_others]
         wait(waited, DEADLINE_S)
         said = tuple(word for word in map(_word, from_others) if word is not None)
-        direct_word = bool(_word(direct))
-        answer = Answer(begun, time.monotonic(), direct_word, others=said, asked=len(others), alone=alone)
+        word = _word(direct)
+        answer = Answer(begun, time.monotonic(), word == "answers", said, len(others), refused=word == "refuses")
         with self._lock:
             self._asking.discard(host.id)
             self._answers[host.id] = answer
 
 
-def _word(future: Future[Any]) -> bool | None:
+def _word(future: Future[Any]) -> Any:
     """None: no answer in time, or it failed in a way that nobody thought of."""
     return future.result() if future.done() and not future.cancelled() and future.exception() is None else None
 
@@ -79,15 +80,17 @@ def by_agents(context: Callable[[], ssl.SSLContext]) -> Inquiry:
             AgentClient(host.agent_url, host.id, context(), DEADLINE_S, connect_timeout_s=DEADLINE_S),
         )
 
-    def reach(host: Host) -> bool:
+    def reach(host: Host) -> Word:
         try:
             with client(host) as agent:
                 agent.info()
+        except AgentAbsent:
+            return "refuses"
         except (AgentUnreachable, AgentTimeout):
-            return False
+            return "silent"
         except AgentError:
-            return True  # who refuses is alive
-        return True
+            return "answers"  # whatever it said
+        return "answers"
 
     def reach_from(other: Host, host: Host) -> bool | None:
         try:

@@ -136,7 +136,7 @@ class Judge:
         self._mark(frozen=found.memory.frozen == "mass", now=now)
         for host in found.suspects:
             others = [known.hosts[other] for other in silence.others(host, hearing, now)]
-            self._inquiry.begin(known.hosts[host], others, alone=silence.alone(host, memory, hearing))
+            self._inquiry.begin(known.hosts[host], others)
         return found.memory
 
     def _mark(self, *, frozen: bool, now: float) -> None:

@@ -19,6 +19,8 @@ HELD_S = 1.2
 LATE_S = 2.0
 """Two beats have not come: others are asked after the host, so that they have answered when it is stale."""
 STALE_S = 3.0
+AGENT_S = 30.0
+"""An agent whose machine lives is given so long to come back: its amphorae serve meanwhile."""
 WINDOW_S = 30.0
 """Silences that begin within it may have one cause; who has been lost for longer is no longer counted."""
 SHARE = 0.5
@@ -47,16 +49,14 @@ class Answer:
     """What other hosts' agents say: it has answered them. Who could not be asked is not in it."""
     asked: int = 0
     """How many others were asked, whether they answered us or not: they had been heard of a moment before."""
-    alone: bool = False
-    """There is no other host that could be asked."""
+    refused: bool = False
+    """Its machine has refused our connection at once: it lives, and only the agent is gone."""
 
     @property
     def dead(self) -> bool:
         """It answers nobody. That half of the others could not be asked says something of us, or that many have
         fallen silent with it and are not late yet."""
-        if self.direct or any(self.others):
-            return False
-        return 2 * len(self.others) > self.asked if self.others else self.alone
+        return not self.direct and not any(self.others) and 2 * len(self.others) > self.asked
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,8 @@ def look(memory: Memory, hearing: Hearing, now: float) -> Look:
         return Look(replace(memory, floor=now, lost=lost, silent=frozenset(silent), answers={}, frozen=""), back=back)
     answers = {host: a for host, a in memory.answers.items() if host in late and _counts(a, since[host], now)}
     doubted = frozen or (_too_many(held & counted, counted) and not hearing.lifted)
-    dead = [] if doubted else sorted(host for host in stale - lost.keys() if host in answers and answers[host].dead)
+    gone = (host for host in stale - lost.keys() if host in answers and _gone(answers[host], now - since[host]))
+    dead = [] if doubted else sorted(gone)
     if not since.keys() - lost.keys() - set(dead):  # nobody would be left who could take their place
         dead = []
     asked = [] if frozen else sorted(h for h in late - lost.keys() - set(dead) if _due(answers.get(h), now))
@@ -141,11 +142,6 @@ def others(host: str, hearing: Hearing, now: float) -> list[str]:
     """Who is asked after `host`: those heard of last."""
     speaking = [h for h in hearing.hosts if h != host and 0 <= now - hearing.heard.get(h, now - LATE_S) < LATE_S]
     return sorted(speaking, key=lambda h: (-hearing.heard[h], h))[:OTHERS_MAX]
-
-
-def alone(host: str, memory: Memory, hearing: Hearing) -> bool:
-    """Every other host is known to be lost."""
-    return not set(hearing.hosts) - memory.lost.keys() - {host}
 
 
 def excused(now: float, away_s: float) -> float:
@@ -181,6 +177,10 @@ def _speaks(hearing: Hearing, lost_at: float, host: str, now: float) -> bool:
     """It has spoken since it was lost, and lately."""
     heard = hearing.heard.get(host)
     return heard is not None and heard > lost_at and now - heard < STALE_S
+
+
+def _gone(answer: Answer, silent_s: float) -> bool:
+    return answer.dead and (not answer.refused or silent_s >= AGENT_S)
 
 
 def _counts(answer: Answer, heard: float, now: float) -> bool:

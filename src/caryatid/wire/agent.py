@@ -176,6 +176,10 @@ class AgentUnreachable(AgentError):
     """No connection, or it broke. Whether the request had an effect is unknown."""
 
 
+class AgentAbsent(AgentUnreachable):
+    """Its machine refuses the connection: nobody listens there now."""
+
+
 class AgentTimeout(AgentError):
     """No answer in time. Whether the request had an effect is unknown."""
 
@@ -325,6 +329,8 @@ def _transport_error(error: Exception) -> AgentError:
             return AgentUnauthorized(f"The agent's certificate is not accepted: {cause.verify_message}.")
         if isinstance(cause, ssl.SSLError) and "ALERT" in (cause.reason or ""):
             return AgentUnauthorized(f"The agent does not accept this certificate: {cause.reason}.")
+        if isinstance(cause, ConnectionRefusedError):
+            return AgentAbsent("The agent cannot be reached: its machine refuses the connection.")
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, httpx2.ConnectTimeout):
         return AgentUnreachable("The agent does not take connections.")
