@@ -17,13 +17,13 @@ from typing import Any
 
 import structlog
 
+from caryatid.agent import verdict
 from caryatid.agent.files import Files, write_atomically
 from caryatid.agent.namespace import Namespace, NamespaceError
 from caryatid.agent.process import Process, Seen, spawn
 from caryatid.agent.supervisor import end_found, end_session
 from caryatid.wire.heartbeat import Role
 
-CHECK_DEADLINE_S = 10.0
 STOP_DEADLINE_S = 3.0
 BACKOFF_S = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0)
 """Before a restart. At once would be too soon: a child that has lost its parent first says good-bye to its peer."""
@@ -274,24 +274,11 @@ class Keepalived:
 
     async def _refused(self, configuration: Path) -> str:
         """What keepalived says against a configuration; empty if it takes it."""
-        process = await asyncio.create_subprocess_exec(
-            *self._namespace.spawn_prefix(),
-            self._program,
-            "--config-test",
-            "--use-file",
-            str(configuration),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
+        words = [*self._namespace.spawn_prefix(), self._program, "--config-test", "--use-file", str(configuration)]
         try:
-            async with asyncio.timeout(CHECK_DEADLINE_S):
-                said, _ = await process.communicate()
+            return await verdict.against(*words)
         except TimeoutError:
-            process.kill()
-            await process.wait()
             return "keepalived did not check its configuration in time."
-        return (said.decode(errors="replace").strip() or "keepalived gave no reason") if process.returncode else ""
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)

@@ -22,11 +22,16 @@ SUMMARY = re.compile(
 
 async def check(haproxy: str, configuration: Path) -> str:
     """Everything `haproxy -c` says against a configuration; empty if it is accepted."""
+    return await against(haproxy, "-c", "-f", str(configuration))
+
+
+async def against(*command: str) -> str:
+    """Everything that a program says which checks a configuration and refuses it; empty if it is accepted.
+
+    Raises TimeoutError.
+    """
     process = await asyncio.create_subprocess_exec(
-        haproxy,
-        "-c",
-        "-f",
-        str(configuration),
+        *command,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -38,7 +43,7 @@ async def check(haproxy: str, configuration: Path) -> str:
         process.kill()
         await process.wait()
         raise
-    return said.decode(errors="replace") if process.returncode else ""
+    return (said.decode(errors="replace") or "It gave no reason.") if process.returncode else ""
 
 
 def refusal(said: str, text: str) -> Refusal:

@@ -5,7 +5,7 @@ import base64
 import secrets
 from dataclasses import replace as changed
 from datetime import UTC, datetime, timedelta
-from typing import cast
+from typing import Any, cast
 from uuid import uuid4
 
 from caryatid.errors import Forbidden, NotFound, Unauthorized
@@ -74,18 +74,7 @@ def refresh(registry: Registry, host_id: str, facts: HostFacts, shown: bytes, no
         hosts.lock(tx)  # so that nobody revokes it between what is read and what is written
         host, credential = _known(tx, host_id)
         trusted = read_trust(registry, tx)
-        host = replace(
-            host,
-            name=facts.name,
-            agent_url=facts.agent_url,
-            agent_version=facts.agent_version,
-            haproxy_version=facts.haproxy_version,
-            bindable_from=facts.bindable_from,
-            attachments=facts.attachments,
-            uplinks=facts.uplinks,
-            addresses=facts.addresses,
-            certificate_expiration=_ends(shown),
-        )
+        host = replace(host, **_told(facts), certificate_expiration=_ends(shown))
         rows.change(tx, HOST, host, at=moment())
         noted = _with_key(registry, _noted(credential, trusted, facts, shown), facts, now)
         if noted != credential:
@@ -182,18 +171,16 @@ def _host(host_id: str, facts: HostFacts, certificate: bytes) -> Host:
         id=host_id,
         created_at=at,
         updated_at=at,
-        name=facts.name,
-        agent_url=facts.agent_url,
-        agent_version=facts.agent_version,
-        haproxy_version=facts.haproxy_version,
-        bindable_from=facts.bindable_from,
-        attachments=facts.attachments,
-        uplinks=facts.uplinks,
-        addresses=facts.addresses,
         capacity=facts.capacity,
         labels=facts.labels,
         certificate_expiration=_ends(certificate),
+        **_told(facts),
     )
+
+
+def _told(facts: HostFacts) -> dict[str, Any]:
+    """What a host says of itself each time: its attributes of the same names, but for those that are the operator's."""
+    return {name: value for name, value in facts if name in HOST.attributes and name not in HOST.changeable}
 
 
 def _ends(certificate: bytes) -> str:

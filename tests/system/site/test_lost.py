@@ -53,15 +53,16 @@ def test_a_host_is_out_of_the_vips_network_and_the_other_answers(town, pair):
     town.settles()
 
 
-def test_a_killed_agent_costs_no_request(town, pair):
-    """If it takes longer than a judge has patience, what it carried is replaced, which nobody notices either."""
+def test_a_killed_agent_costs_no_request_and_moves_nothing(town, pair):
     host = town.host(pair, "MASTER")
     agent = host.agent()
+    before = town.placed()
     with traffic(*town.kept) as requests:
         kill(agent)
         until(lambda: host.agent() not in {None, agent}, "another agent is there", WITHIN_S)
         town.settles()
     assert not requests.failures
+    assert town.placed() == before
 
 
 def test_a_dead_host_is_replaced_and_leaves_nothing_when_it_returns(town, pair, singles):
