@@ -254,3 +254,11 @@ def test_network_clients_look_up_what_they_name_at_v2_and_change_nothing_there(a
         (found,) = api.get(f"/v2/{plural}?name=default").json()[plural]
         assert api.get(f"/v2.0/{plural}/{found['id']}").json()[plural[:-1]] == found
         assert api.post(f"/v2/{plural}", json={plural[:-1]: {}}).status_code == 405
+
+
+def test_an_attachment_that_is_not_built_is_told_with_what_to_use_instead(api):
+    network = api.post("/v1/networks", json={"network": {"name": "outside"}}).json()["network"]
+    subnet = {"network_id": network["id"], "cidr": "192.0.2.0/24", "attachment": "bgp"}
+    refused = api.post("/v1/subnets", json={"subnet": subnet})
+    assert refused.status_code == 501
+    assert "routed" in refused.text

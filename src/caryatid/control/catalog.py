@@ -39,6 +39,10 @@ USED_BY: dict[str, tuple[Kind, str]] = {
     SUBNET.name: (PORT, "subnet_id"),
 }
 """Who refers to a kind, and by which attribute: while somebody does, it cannot be deleted."""
+NO_BGP = (
+    "Attachment bgp is not built yet. Use routed: the host has a route to each address, which a routing daemon of its "
+    "own (BIRD, FRR) can announce."
+)
 MADE_OF: dict[str, tuple[Kind, str]] = {
     FLAVOR.name: (FLAVORPROFILE, "flavor_profile_id"),
     AVAILABILITY_ZONE.name: (AVAILABILITY_ZONE_PROFILE, "availability_zone_profile_id"),
@@ -63,6 +67,8 @@ def create(door: Door, caller: Caller, kind: Kind, body: Any) -> Accepted:
         faults = [*_made_of_faults(tx, kind, row), *_profile_faults(door, row)]
         if faults:
             raise Refused(faults)
+        if isinstance(row, Subnet) and row.attachment == "bgp":
+            raise Unsupported(NO_BGP)
         try:
             rows.insert(tx, kind, [row])
         except rows.Duplicate:

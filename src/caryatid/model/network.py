@@ -14,7 +14,7 @@ from .kind import Kind
 from .resource import Dated, Described, Document, Owned
 from .types import Address, Bool, Cidr, Id, Name, ProjectId, Tags
 
-Attachment = Literal["loopback", "uplink", "routed", "host", "noop"]
+Attachment = Literal["loopback", "uplink", "routed", "host", "bgp", "noop"]
 NAMESPACED = frozenset({"uplink", "routed"})
 """Attachments that need a network namespace on the amphora's host, and so an agent that may make one."""
 
@@ -56,7 +56,7 @@ class Subnet(_Shared):
     attachment: Annotated[Attachment, Access("create"), Listed()] = "loopback"
     """How its addresses reach the world. `loopback`: they are this machine's own, within 127.0.0.0/8. `uplink`: each
     amphora is on the physical network itself. `routed`: the host routes each address to its amphora. `host`: they are
-    addresses that the host has already."""
+    addresses that the host has already. `bgp`: announced by the host; not built yet."""
     proxy_arp: Annotated[Bool, Access(on_null=False)] = False
     """Attachment `routed`: the host answers ARP (IPv6: NDP) for its addresses on the uplink, so that nobody needs a
     route."""
