@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What becomes of load balancers when an amphora or a whole host is lost: a site of three hosts, all of it real."""
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -11,6 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from bench.backends import Backends, Server, ask
@@ -25,6 +27,7 @@ SERVING_S = 120
 REJOIN_S = 12.0
 SILENCE_S = 8.0
 IDLE_S = 20.0
+ASKED_AGAIN_S = 0.3
 ARP = struct.Struct("!6s6sHHHBBH6s4s6s4s")
 ETHERTYPE = 0x0806
 """ARP (RFC 826)."""
@@ -91,13 +94,11 @@ class Town:
 
     def lost_at(self, since: float) -> float:
         """When an amphora was first taken for lost, after that moment; seconds since the epoch."""
-        when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since))
-        words = (
-            "SELECT strftime('%s', at), at FROM event WHERE action = 'lost' AND kind = 'amphora' AND at >= ? LIMIT 1"
-        )
+        when = datetime.fromtimestamp(since, UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
+        words = "SELECT at FROM event WHERE action = 'lost' AND kind = 'amphora' AND at >= ? ORDER BY seq LIMIT 1"
         with contextlib.closing(sqlite3.connect(self.made.made.directory / "caryatid.db")) as database:
-            seconds, at = database.execute(words, (when,)).fetchone()
-        return float(seconds) + float(f"0.{at.partition('.')[2]}")
+            [at] = database.execute(words, (when,)).fetchone()
+        return datetime.fromisoformat(f"{at}+00:00").timestamp()
 
     def placed(self) -> set[str]:
         return {amphora["id"] for amphora in self.made.made.get("/v2/octavia/amphorae")}
@@ -229,16 +230,33 @@ def _host(town: Town, count: int) -> Iterator[Figure]:
     town.open(*names)
     began = time.monotonic()
     town.made.hosts[0].kill()
-    back: dict[str, float] = {}
-    while len(back) < count and time.monotonic() - began < SERVING_S:
-        for root in roots:
-            address = root["vip_address"]
-            if address not in back and ask(address, PORT, timeout_s=0.05)[0] == 200:
-                back[address] = time.monotonic() - began
-    times = sorted(back.values())
+    back = asyncio.run(_back([root["vip_address"] for root in roots], began))
+    times = sorted(back)
     missing = f"; {count - len(times)} of {count} did not come back" if len(times) < count else ""
     yield Figure("host killed: its load balancers serve elsewhere, the first", times[0], "s", 6, note=missing)
     yield Figure(f"the same, number {len(times)} of {count}", times[-1], "s", 25, note=missing)
+
+
+async def _back(addresses: list[str], began: float) -> list[float]:
+    """Seconds after `began` at which each has answered, all being asked at the same time."""
+
+    async def one(address: str) -> float:
+        while True:
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(ASKED_AGAIN_S):
+                    reader, writer = await asyncio.open_connection(address, PORT)
+                    writer.write(b"GET / HTTP/1.0\r\n\r\n")
+                    answer = await reader.read(100)
+                    writer.close()
+                    if b" 200 " in answer:
+                        return time.monotonic() - began
+            await asyncio.sleep(ASKED_AGAIN_S)
+
+    asking = [asyncio.create_task(one(address)) for address in addresses]
+    answered, late = await asyncio.wait(asking, timeout=SERVING_S)
+    for task in late:
+        task.cancel()
+    return [task.result() for task in answered]
 
 
 def _crowd(town: Town, count: int) -> Iterator[Figure]:

@@ -87,7 +87,19 @@ class Links:
         return [_link(message) for message in self._netlink.get_links()]
 
     def find(self, name: str) -> Link | None:
-        return next((link for link in self.all() if link.name == name), None)
+        return self._get(ifname=name)
+
+    def at(self, index: int) -> Link | None:
+        return self._get(index=index) if index else None
+
+    def _get(self, **which: Any) -> Link | None:
+        """Asked for alone: a host has as many interfaces as amphorae."""
+        try:
+            return next((_link(message) for message in self._netlink.link("get", **which)), None)
+        except NetlinkError as error:
+            if error.code in (errno.ENODEV, errno.ENXIO, errno.EINVAL):
+                return None
+            raise
 
     def add_bridge(self, name: str, mac: str) -> None:
         """One without spanning tree that forwards at once and floods multicasts: neighbour discovery needs them. Unless

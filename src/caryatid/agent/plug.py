@@ -16,7 +16,7 @@ from caryatid.agent import uplink as host
 from caryatid.agent.links import FOUR, TABLE_MAIN, Interface, Link, Links, Route, single
 from caryatid.agent.namespace import Namespace, NamespaceError, short
 from caryatid.agent.settings import Uplink
-from caryatid.wire.network import Plug, WireLeg
+from caryatid.wire.network import LEGS_MAX, Plug, WireLeg
 
 TABLES_FROM = 100
 """Routing table of leg i, if it is not the first of its family, is this plus i."""
@@ -131,9 +131,8 @@ def disconnect(wanted: Connection) -> None:
         for index, _, leg in wanted.legs():
             withdraw(links, wanted, index, leg)
         ports = wanted.port(0).removesuffix("0")
-        for link in links.all():
-            if link.name.startswith(ports):
-                links.remove(link.name)
+        for index in range(LEGS_MAX):
+            links.remove(f"{ports}{index}")
     wanted.space.remove()
 
 
@@ -144,9 +143,8 @@ def _make_interfaces(wanted: Connection, links: Links) -> None:
     """One for each leg, and no others."""
     with wanted.space.entered(), Links() as inside:
         present = {link.name: link for link in inside.all()}
-        outside = {link.index: link for link in links.all()}
         names = {name for _, name, _ in wanted.legs()}
-        right = {name for index, name, leg in wanted.legs() if _fits(wanted, index, leg, present.get(name), outside)}
+        right = {name for index, name, leg in wanted.legs() if _fits(wanted, index, leg, present.get(name), links)}
         for name in present.keys() - right:
             if name.startswith("eth"):
                 inside.remove(name)
@@ -158,17 +156,17 @@ def _make_interfaces(wanted: Connection, links: Links) -> None:
                 _wire(wanted, links, index, leg, space)
 
 
-def _fits(wanted: Connection, index: int, leg: WireLeg, found: Link | None, outside: dict[int, Link]) -> bool:
+def _fits(wanted: Connection, index: int, leg: WireLeg, found: Link | None, links: Links) -> bool:
     """Whether the interface inside is of the kind, and on the network, that the leg asks for."""
     if found is None:
         return False
     uplink = wanted.uplinks.get(leg.physical_network)
-    other = outside.get(found.parent)
+    other = links.at(found.parent)
     if leg.attachment == "uplink" and uplink and uplink.how == "macvlan":
         return found.kind == "macvlan" and other is not None and other.name == uplink.interface
     if found.kind != "veth" or other is None or other.name != wanted.port(index):
         return False
-    master = outside.get(other.master)
+    master = links.at(other.master)
     if leg.attachment == "routed":
         return master is None
     return uplink is not None and master is not None and master.name == host.device(uplink)
@@ -191,10 +189,9 @@ def _wire(wanted: Connection, links: Links, index: int, leg: WireLeg, space: int
 
 def _host_side(wanted: Connection, links: Links) -> None:
     """Ports up; for routed legs also what lets packets through."""
-    names = {link.name for link in links.all()}
     for index, _, leg in wanted.legs():
         port = wanted.port(index)
-        if port in names:
+        if links.find(port):
             links.up(port)
         if leg.attachment == "routed":
             host.pass_on(links, port, outside(links, leg, wanted.uplinks), wanted.before)

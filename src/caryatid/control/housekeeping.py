@@ -44,13 +44,16 @@ def remove_buried(door: Door) -> None:
     with door.database.read() as tx:
         buried = hosts.tombstones(tx)
         known = {document["id"]: cast(Host, HOST.load(document)) for document in rows.find(tx, HOST)}
+        away = {key for key, host in known.items() if host.duty == "REVOKED"} | observations.lost_hosts(tx)
     metrics.TOMBSTONES.set(len(buried))
     for stone in buried:
-        host = known.get(stone.host_id)
-        if host is not None and host.duty == "REVOKED":  # not to be asked; its addresses stay kept back
+        if stone.host_id in away:  # not to be asked (again); its addresses stay kept back
             continue
-        lost = host is None and not door.makes_machines
-        if lost or removed(driver, stone, host):
+        host = known.get(stone.host_id)
+        forgotten = host is None and not door.makes_machines
+        if not forgotten and not removed(driver, stone, host):
+            away.add(stone.host_id)
+        else:
             with door.database.transaction() as tx:
                 hosts.remove_tombstone(tx, stone.amphora_id)
                 release_own(tx, stone.amphora_id)
@@ -84,7 +87,7 @@ def forget_history(door: Door) -> None:
 
 
 DUTIES: tuple[Duty, ...] = (
-    Duty("remove buried amphorae", 3.0, remove_buried),
+    Duty("remove buried amphorae", 1.0, remove_buried),
     Duty("find places for amphorae that should move", 30.0, wake_evacuated),
     Duty("forget history", 3600.0, forget_history),
 )

@@ -15,6 +15,7 @@ from pydantic import Field
 from caryatid.wire.body import AmphoraId, Body
 
 Name = Field(max_length=255)
+LEGS_MAX = 64
 
 
 class WireLeg(Body):
@@ -40,6 +41,6 @@ class Plug(Body):
     loadbalancer_id: str = AmphoraId
     generation: int = Field(ge=0)
     fence: int = Field(ge=0)
-    legs: list[WireLeg] = Field(min_length=1, max_length=64)
+    legs: list[WireLeg] = Field(min_length=1, max_length=LEGS_MAX)
     shared: bool = False
     """It is one of a pair: VRRP decides who has the VIPs, not the agent."""
