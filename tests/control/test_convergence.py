@@ -28,7 +28,7 @@ from caryatid.store import tree as trees
 from caryatid.store.database import Database
 
 CALLER = Caller("tester", "p1", is_admin=True)
-TURNS_MAX = 60
+TURNS_MAX = 300
 
 
 @cache
@@ -292,9 +292,11 @@ class World(RuleBasedStateMachine):
             return [a["status"] for a in rows.find(tx, AMPHORA, loadbalancer_id=None)]
 
     def expire(self):
-        """Leases have run out, and back-offs."""
+        """Leases have run out, and so much time has passed that the next one is due: the urgent wait too."""
+        soonest = "(SELECT root_id FROM work WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1)"
         with self.door.database.transaction() as tx:
-            tx.connection.execute(text("UPDATE work SET lease_until = NULL, due_at = 0 WHERE due_at IS NOT NULL"))
+            tx.connection.execute(text("UPDATE work SET lease_until = NULL"))
+            tx.connection.execute(text("UPDATE work SET due_at = 0 WHERE root_id IN " + soonest))
 
 
 TestConvergence = World.TestCase
