@@ -123,7 +123,8 @@ def serving(rendered: Rendered, address: str, port: int = PORT) -> Iterator[Bala
         ["haproxy", "-db", "-f", str(run / "haproxy.cfg")], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     try:
-        until(lambda: process.poll() is not None or reachable(address, port), 5)
+        opened = run / "stats.sock"
+        until(lambda: process.poll() is not None or (opened.exists() and reachable(address, port)), 5)
         assert process.poll() is None, process.stderr and process.stderr.read()
         yield Balancer(address, run)
     finally:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
+from math import ceil
 
 from caryatid.agent.namespace import NamespaceError
 
@@ -32,6 +33,8 @@ FRAMES_A_WAKE = 20
 PROBES = 2
 PROBE_S = 0.25
 """How long a neighbour may take to answer one."""
+PASSES_AFTER_S = 2.5
+"""A link that has just come up may pass nothing before: Linux looks at such changes once a second."""
 SO_ATTACH_FILTER = 26
 WORD, BYTE = 0x20, 0x30
 JUMP_EQUAL, RETURN = 0x15, 0x06
@@ -100,11 +103,13 @@ class Voice:
         self.socket.close()
 
 
-def others(interface: str, vip: str) -> Sighting | None:
-    """Ask whether somebody else has the VIP; takes half a second if nobody has. Raises NamespaceError."""
+def others(interface: str, vip: str, up_since: float) -> Sighting | None:
+    """Ask whether somebody else has the VIP; takes half a second if nobody has, longer if the host's links are only up
+    since then (monotonic seconds). Raises NamespaceError."""
     ear = Ear(interface, vip)
+    probes = max(PROBES, ceil((up_since + PASSES_AFTER_S - time.monotonic()) / PROBE_S))
     try:
-        for _ in range(PROBES):
+        for _ in range(probes):
             until = time.monotonic() + PROBE_S
             ear.socket.send(probe(ear.mac, vip))
             while (left := until - time.monotonic()) > 0:

@@ -61,6 +61,7 @@ class Networks:
         self._uplinks = {uplink.name: uplink for uplink in settings.uplinks}
         self._before = settings.state_dir / "before.json"
         self._watches: dict[str, Watch] = {}
+        self._up_since = time.monotonic()
         self._changing = asyncio.Lock()
         """What routed amphorae share on the host is changed by one at a time."""
         self.reachable: Callable[[], Awaitable[bool]] = _there
@@ -207,7 +208,7 @@ class Networks:
                 present = {str(address.ip) for address in links.addresses(name)}
                 vips = [vip for vip in leg.vips if str(single(vip).ip) not in present]
                 if polite:
-                    vips = [vip for vip in vips if not _taken(amphora, name, vip)]
+                    vips = [vip for vip in vips if not _taken(amphora, name, vip, self._up_since)]
                 for vip in vips:
                     links.add_address(name, single(vip), preferred=False)
                 if vips:
@@ -370,8 +371,8 @@ async def _say(voices: list[Voice]) -> None:
             voice.close()
 
 
-def _taken(amphora: Amphora, interface: str, vip: str) -> bool:
-    found = others(interface, vip)
+def _taken(amphora: Amphora, interface: str, vip: str, up_since: float) -> bool:
+    found = others(interface, vip, up_since)
     if found:
         log.warning("VIP not claimed: another has it", amphora=amphora.id, vip=vip, mac=found.mac)
     return found is not None
