@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .bundle import Bundle, Purpose
 from .healthmonitor import HealthMonitor
 from .l7 import L7Policy, L7Rule
 from .listener import Listener
@@ -69,6 +70,8 @@ class Tree:
     """What its flavor says (`loadbalancer_topology`, …)."""
     zone: Mapping[str, Any] = field(default_factory=dict)
     """What its availability zone says."""
+    bundles: Mapping[tuple[str, Purpose], Bundle] = field(default_factory=dict, repr=False)
+    """What its container references stand for, by reference and purpose."""
 
     @property
     def vips(self) -> tuple[Vip, ...]:

@@ -19,10 +19,12 @@ VERSION = 1
 How = Literal["unchanged", "runtime", "reloaded", "started", "stopped"]
 DIRECTORY_TOKEN = "@DIR@"  # noqa: S105 - a placeholder
 RUN_TOKEN = "@RUN@"  # noqa: S105 - a placeholder
+KEYS_TOKEN = "@KEYS@"  # noqa: S105 - a placeholder
 CONNECT_TIMEOUT_S = 2.0
 AnswerT = TypeVar("AnswerT")
 READ_TIMEOUT_S = 20.0
-FileName = Field(pattern=r"^[a-z0-9-]{1,64}\.pem$")
+FileName = Field(pattern=r"^[a-z0-9-]{1,64}\.(pem|list)$")
+Digest = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 
@@ -64,6 +66,26 @@ class Configuration(Body):
     """A ruleset for `nft -f` in the amphora's namespace, replacing what was there; empty: none."""
     files: dict[Annotated[str, FileName], str] = {}
     """What `text` names under `@DIR@/`, nothing secret, by name; a name stands for one content."""
+    keys: dict[Annotated[str, FileName], Annotated[str, Digest]] = {}
+    """What `text` names under `@KEYS@/`, by name: the SHA-256 of the content that it shall have, which is sent apart
+    (`Secrets`). Covered by `hash`, not by `base_hash`: HAProxy takes another content at run time."""
+
+
+class Secrets(Body):
+    """PUT /1/amphorae/{id}/secrets: contents that a configuration names in `keys`. Kept in memory alone."""
+
+    amphora_id: str = AmphoraId
+    loadbalancer_id: str = AmphoraId
+    generation: int = Field(ge=0)
+    fence: int = Field(ge=0)
+    contents: dict[Annotated[str, Digest], str] = Field(repr=False)
+    """By SHA-256, hexadecimal."""
+
+
+class Wanting(Body):
+    """428: not applied, as these contents (by SHA-256) are not here. They are to be sent, and it to be asked again."""
+
+    wanting: list[Annotated[str, Digest]]
 
 
 class Applied(Body):

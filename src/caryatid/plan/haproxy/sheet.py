@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import NamedTuple
 
+from caryatid.model.bundle import Bundle
 from caryatid.plan import quote
 
 
@@ -43,6 +44,9 @@ class Rendered:
     """The same of all that only a reload can change."""
     files: Mapping[str, str] = field(default_factory=dict)
     """What `text` names under `@DIR@/`, by name; a name stands for one content."""
+    keys: Mapping[str, Bundle] = field(default_factory=dict, repr=False)
+    """What `text` names under `@KEYS@/`, by name. A name stands for a reference: the content may change at run time.
+    `hash` covers the contents' digests, `base_hash` does not."""
 
 
 class Sheet:

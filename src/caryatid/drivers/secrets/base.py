@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The secrets driver interface: what a container reference stands for, as whoever keeps it has it."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class SecretsError(Exception):
+    """It cannot be said now what the reference stands for; tried again."""
+
+
+class UnreadableError(SecretsError):
+    """Trying again will not help: nothing is there, it is not the project's, or it is of no kind that we know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What is kept under one reference, not looked into. Each is PEM or DER, or nothing."""
+
+    certificate: bytes = field(default=b"", repr=False)
+    private_key: bytes = field(default=b"", repr=False)
+    passphrase: bytes = field(default=b"", repr=False)
+    intermediates: bytes = field(default=b"", repr=False)
+    payload: bytes = field(default=b"", repr=False)
+    """Of a single secret instead: a PKCS #12 bundle, or PEM with all that is asked for."""
+
+
+class SecretsDriver(Protocol):
+    """Reads what is kept. Called by threads, may block; ends within its own timeouts."""
+
+    def read(self, reference: str, project_id: str) -> Material:
+        """Raises SecretsError. `project_id`: of the load balancer; what other projects keep is not there for it,
+        unless they let it in."""
