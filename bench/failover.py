@@ -10,7 +10,7 @@ import sqlite3
 import struct
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -42,6 +42,8 @@ def measure(*, quick: bool) -> Iterator[Figure]:
         yield from _host(town, 30 if quick else 200)
     with site(1) as made, Backends(CLIENT) as backends:
         yield from _crowd(Town(made, backends.make("member"), made.subnet()), 60 if quick else 500)
+    with site(2) as made, Backends(CLIENT) as backends:
+        yield _halves(Town(made, backends.make("member"), made.subnet()), 5 if quick else 50)
 
 
 @dataclass
@@ -259,14 +261,28 @@ async def _back(addresses: list[str], began: float) -> list[float]:
     return [task.result() for task in answered]
 
 
+def _halves(town: Town, count: int) -> Figure:
+    host = town.made.hosts[0]
+    used = _used_bytes(host, lambda: town.make(count, flavor="active-standby"))
+    name = "one of an idle pair (HAProxy, keepalived, its share of the agent), PSS"
+    return Figure(name, used / count / 1e6, "MB", 10)
+
+
+def _used_bytes(host: Host, make: Callable[[], object]) -> int:
+    """Memory that amphorae use on this host once they have been made."""
+    agent = host.agent()
+    assert agent is not None
+    before = pss_bytes(agent)
+    make()
+    pids = host.processes("haproxy") + host.processes("keepalived")
+    return sum(map(pss_bytes, pids)) + pss_bytes(agent) - before
+
+
 def _crowd(town: Town, count: int) -> Iterator[Figure]:
     host = town.made.hosts[0]
     agent = host.agent()
     assert agent is not None
-    before = pss_bytes(agent)
-    town.make(count)
-    pids = host.processes("haproxy") + host.processes("keepalived")
-    used = sum(map(pss_bytes, pids)) + pss_bytes(agent) - before
+    used = _used_bytes(host, lambda: town.make(count))
     yield Figure("an idle load balancer's memory (HAProxy, its share of the agent), PSS", used / count / 1e6, "MB", 10)
     pause(IDLE_S)
     cpu = cpu_s(agent)
