@@ -220,9 +220,11 @@ def admit(links: Links, wanted: Connection, index: int, leg: WireLeg) -> None:
         return
     for vip in leg.vips:
         host.route(links, vip, wanted.port(index))
-        if leg.proxy_arp:
-            for name in outside(links, leg, wanted.uplinks):
+        for name in outside(links, leg, wanted.uplinks):
+            if leg.proxy_arp:
                 host.answer_for(links, vip, name)
+            else:
+                links.remove_proxy(name, vip)
 
 
 def withdraw(links: Links, wanted: Connection, index: int, leg: WireLeg) -> None:
@@ -231,9 +233,8 @@ def withdraw(links: Links, wanted: Connection, index: int, leg: WireLeg) -> None
         return
     for vip in leg.vips:
         host.unroute(links, vip, wanted.port(index))
-        if leg.proxy_arp:
-            for name in outside(links, leg, wanted.uplinks):
-                links.remove_proxy(name, vip)
+        for name in outside(links, leg, wanted.uplinks):
+            links.remove_proxy(name, vip)
 
 
 # -- inside

@@ -55,6 +55,23 @@ def test_with_proxy_arp_neighbours_need_no_route(world, site, vip, member):
     world.run(scenario)
 
 
+def test_when_proxy_arp_is_wanted_no_more_the_host_answers_no_more(world, site):
+    site.host_addresses()
+    site.uplinks(world, "default=macvlan:nic0")
+    plan = site.plan(world, "10.9.0.100")
+
+    async def scenario(agent):
+        await agent.put_network(site.plug(plan, routed(site, "10.9.0.100", proxy_arp=True)))
+        await agent.put_configuration(site.serving(plan, "10.9.0.2"))
+        assert "10.9.0.100" in ip("neigh show proxy")
+        changed = plan.changed(generation=9)
+        await agent.put_network(site.plug(changed, routed(site, "10.9.0.100")))
+        await agent.put_configuration(site.serving(changed, "10.9.0.2"))
+        assert "10.9.0.100" not in ip("neigh show proxy")
+
+    world.run(scenario)
+
+
 def test_a_deleted_routed_amphora_leaves_nothing(world, site, state_of_the_host):
     site.host_addresses()
     site.uplinks(world, "default=macvlan:nic0")
