@@ -282,6 +282,13 @@ def test_a_network_without_subnet_chooses_one_with_room(door, caller, make):
     )
 
 
+def test_a_changed_subnet_is_told_to_those_who_have_addresses_there(door, caller, make, drain):
+    make.loadbalancer()
+    drain()
+    writes.change(door, caller, SUBNET_KIND, SUBNET, {"name": "renamed", "gateway_ip": "127.100.0.1"})
+    assert len(drain()) == 1
+
+
 def test_a_flavor_is_looked_up_and_must_be_enabled(door, caller, make, drain):
     assert "Invalid flavor_id" in faults(lambda: make.loadbalancer(flavor_id=str(uuid4())))[0]
     with door.database.read() as tx:

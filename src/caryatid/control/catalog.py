@@ -97,6 +97,8 @@ def change(door: Door, caller: Caller, kind: Kind, key: str, body: Any) -> Accep
             raise Conflict(_duplicate(kind, row)) from None
         if kind is HOST:  # it may be what somebody has been waiting for
             work.retry_all(tx)
+        if kind is SUBNET:  # another gateway, say: whoever has an address there is connected anew
+            work.wake_roots(tx, references.served_on(tx, key))
         return _accept(tx, "update", kind, key)
 
 

@@ -135,6 +135,12 @@ def subnet_exists(tx: Tx, caller: Caller, project_id: str, subnet_id: str) -> bo
     return _visible(tx, caller, project_id, SUBNET, subnet_id) is not None
 
 
+def served_on(tx: Tx, subnet_id: str) -> set[str]:
+    """Load balancers that have a VIP on the subnet."""
+    ports = rows.find(tx, PORT, subnet_id=subnet_id)
+    return {port["device_id"] for port in ports if port["device_owner"] in (MADE, GIVEN)}
+
+
 def free_addresses(subnet: Subnet, seed: str) -> Iterator[str]:
     """Addresses of `subnet` that may be given out unasked, in an order of its own for each `seed`.
 
