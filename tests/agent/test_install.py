@@ -3,6 +3,7 @@
 
 import asyncio
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -333,6 +334,33 @@ def test_a_removed_member_with_connections_gets_nothing_new_and_goes_when_they_e
             await world.eventually(gone)
 
     world.run(scenario)
+
+
+def test_a_removed_member_goes_when_its_connections_end_though_the_agent_has_been_restarted(world):
+    plan = world.plan()
+    left = []
+
+    async def scenario(agent):
+        async with world.member("slow", delay_s=1) as slow, world.member("one") as port:
+            one, busy = plan.server(port), plan.server(slow)
+            begun = plan.having(busy)
+            await agent.put_configuration(begun.render())
+            pending = asyncio.create_task(world.get(plan))
+            await asyncio.sleep(0.2)
+            assert how(await agent.put_configuration(begun.having(one).render())) == "runtime"
+            left.append(one)
+            assert await _named(agent.amphorae[plan.amphora_id].files.stats_socket, {one.name, busy.name})
+        await pending
+
+    async def after(agent):
+        socket = agent.amphorae[plan.amphora_id].files.stats_socket
+        await world.eventually(partial(_named, socket, {left[0].name}))
+
+    world.run(scenario, after)
+
+
+async def _named(socket, names):
+    return {state.name for state in await runtime.server_states(socket)} == names
 
 
 def test_a_member_that_cannot_be_said_at_run_time_comes_by_a_reload(world):
