@@ -3,6 +3,7 @@
 
 import asyncio
 import json
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
@@ -338,23 +339,25 @@ def test_a_removed_member_with_connections_gets_nothing_new_and_goes_when_they_e
 
 def test_a_removed_member_goes_when_its_connections_end_though_the_agent_has_been_restarted(world):
     plan = world.plan()
+    members = AsyncExitStack()
     left = []
 
     async def scenario(agent):
-        async with world.member("slow", delay_s=1) as slow, world.member("one") as port:
-            one, busy = plan.server(port), plan.server(slow)
-            begun = plan.having(busy)
-            await agent.put_configuration(begun.render())
-            pending = asyncio.create_task(world.get(plan))
-            await asyncio.sleep(0.2)
-            assert how(await agent.put_configuration(begun.having(one).render())) == "runtime"
-            left.append(one)
-            assert await _named(agent.amphorae[plan.amphora_id].files.stats_socket, {one.name, busy.name})
-        await pending
+        busy = plan.server(await members.enter_async_context(world.member("slow", delay_s=1)))
+        one = plan.server(await members.enter_async_context(world.member("one")))
+        begun = plan.having(busy)
+        await agent.put_configuration(begun.render())
+        pending = asyncio.create_task(world.get(plan))
+        await asyncio.sleep(0.2)
+        assert how(await agent.put_configuration(begun.having(one).render())) == "runtime"
+        assert await _named(agent.amphorae[plan.amphora_id].files.stats_socket, {one.name, busy.name})
+        left.extend([one, pending])
 
     async def after(agent):
-        socket = agent.amphorae[plan.amphora_id].files.stats_socket
-        await world.eventually(partial(_named, socket, {left[0].name}))
+        one, pending = left
+        assert await pending == (200, "slow")
+        await world.eventually(partial(_named, agent.amphorae[plan.amphora_id].files.stats_socket, {one.name}))
+        await members.aclose()
 
     world.run(scenario, after)
 
