@@ -8,14 +8,13 @@ from typing import NamedTuple
 
 import structlog
 
-from caryatid.agent import exchange, runtime, verdict
+from caryatid.agent import runtime, verdict
 from caryatid.agent.amphora import Amphora
 from caryatid.agent.files import needs_process, server_table, write_atomically
-from caryatid.agent.keys import NO_MEMORY, named_in, noted
 from caryatid.agent.namespace import NamespaceError
 from caryatid.agent.networks import Networks
 from caryatid.agent.supervisor import Failure, Supervisor
-from caryatid.wire.agent import Applied, Configuration, How, Refusal, Server, Stale, Wanting
+from caryatid.wire.agent import Applied, Configuration, How, Refusal, Server, Stale
 
 ADDED_AT_RUN_TIME_MAX = 500
 """`add server` takes longer the more servers there are; for more new ones than this a reload is quicker."""
@@ -31,7 +30,7 @@ class Broken(NamedTuple):
     reason: str
 
 
-Outcome = Applied | Refusal | Stale | Broken | Wanting
+Outcome = Applied | Refusal | Stale | Broken
 
 
 async def install(
@@ -49,8 +48,6 @@ async def install(
     async with amphora.lock:
         if order < amphora.newest or amphora.gone:
             return stale(amphora)
-        if lacking := await asyncio.to_thread(_lacking, amphora, wanted):
-            return lacking
         before = amphora.files.load_ruleset()
         try:
             await networks.protect(amphora, wanted.nftables)
@@ -70,17 +67,6 @@ def stale(amphora: Amphora) -> Stale:
     return Stale(reason=said, fence=fence)
 
 
-def _lacking(amphora: Amphora, wanted: Configuration) -> Wanting | Broken | None:
-    """What of the contents that it names is not here; or that nothing secret can be kept here."""
-    if not wanted.keys:
-        return None
-    keys = amphora.files.keys
-    if keys is None:
-        return Broken(NO_MEMORY)
-    missing = keys.missing(wanted.keys.values())
-    return Wanting(wanting=missing) if missing else None
-
-
 class Installation:
     """One configuration on its way into effect. Its caller holds the amphora's lock."""
 
@@ -96,14 +82,14 @@ class Installation:
         amphora, wanted, before = self.amphora, self.wanted, self.before
         if wanted.hash == before.hash and amphora.healthy:
             return await self._note_numbers()
-        text = noted(amphora.files.render(wanted.text), wanted.keys)
+        text = amphora.files.render(wanted.text)
         await asyncio.to_thread(self._begin, text)
         if not needs_process(text):
             return await self._stop()
         if before.hash and wanted.base_hash == before.base_hash and amphora.process is not None:
-            if await self._apply_keys() and await self._apply_servers():
+            if await self._apply_servers():
                 return await self._settle("runtime")
-            log.info("a reload is needed", amphora=amphora.id)
+            log.info("servers need a reload", amphora=amphora.id)
         if amphora.process is None:
             return await self._start(text)
         return await self._reload(text)
@@ -112,9 +98,6 @@ class Installation:
 
     async def _note_numbers(self) -> Outcome:
         wanted, record = self.wanted, self.before
-        if wanted.keys:
-            await asyncio.to_thread(self.amphora.files.arrange_keys)
-            self.amphora.wanting = False
         if (wanted.fence, wanted.generation) != record.order:
             self.amphora.record = record.model_copy(update={"fence": wanted.fence, "generation": wanted.generation})
             await asyncio.to_thread(self.amphora.files.save_record, self.amphora.record, durable=True)
@@ -124,18 +107,6 @@ class Installation:
         self.amphora.wanted = False
         await self._supervisor.stop(self.amphora)
         return await self._settle("stopped")
-
-    async def _apply_keys(self) -> bool:
-        """HAProxy uses the contents that its names shall stand for; False: not all of them."""
-        files = self.amphora.files
-        if files.keys is None or not self.wanted.keys:
-            return True
-        before = await asyncio.to_thread(named_in, files.configuration)
-        try:
-            wanted = await asyncio.to_thread(exchange.changes, files.keys, before, self.wanted.keys)
-            return wanted is not None and await exchange.exchange(files.stats_socket, wanted)
-        except (runtime.RuntimeUnavailable, OSError):
-            return False
 
     async def _apply_servers(self) -> bool:
         """Apply the difference of the server tables at run time; False if anything is not as wanted afterwards."""
@@ -180,8 +151,6 @@ class Installation:
 
     async def _reload(self, text: str) -> Outcome:
         amphora, files = self.amphora, self.amphora.files
-        if files.keys and self.wanted.keys:
-            await asyncio.to_thread(files.keys.link, self.wanted.keys)
         if said := await self._check(files.candidate):
             return self._failed(Failure(said, refused=True), said, text)
         try:
@@ -230,7 +199,6 @@ class Installation:
         amphora, wanted = self.amphora, self.wanted
         amphora.record = amphora.record.model_copy(update={"hash": wanted.hash, "base_hash": wanted.base_hash})
         amphora.servers = self.table
-        amphora.keyed, amphora.wanting = bool(wanted.keys), False
         await asyncio.to_thread(self._write_settled, how)
         log.info("installed", amphora=amphora.id, generation=wanted.generation, how=how)
         return Applied(hash=wanted.hash, how=how)
@@ -243,20 +211,8 @@ class Installation:
             files.previous.unlink(missing_ok=True)
             files.good.unlink(missing_ok=True)
             files.good.hardlink_to(files.configuration)
-        self._write_keys(how)
         files.save_servers(self.wanted.servers)
         files.save_record(self.amphora.record, durable=False)
-
-    def _write_keys(self, how: How) -> None:
-        """The names stand for what they do in the text, also in the last good one: old contents are not kept for it."""
-        files, wanted = self.amphora.files, self.wanted
-        if how == "stopped":
-            files.good.unlink(missing_ok=True)
-        elif how == "runtime" and files.good.exists() and named_in(files.good) != wanted.keys:
-            content = noted(files.good.read_text(), wanted.keys).encode()
-            write_atomically(files.good, content, durable=False)
-        files.arrange_keys()
-        files.prune_keys()
 
     def _failed(self, failure: Failure, said: str, text: str) -> Outcome:
         """The last good configuration goes on; the numbers stay, so that the refused one does not come back later."""
@@ -266,7 +222,6 @@ class Installation:
         amphora.record = amphora.record.model_copy(update=kept)
         amphora.files.candidate.unlink(missing_ok=True)
         amphora.files.save_record(amphora.record, durable=False)
-        amphora.files.arrange_keys()
         if not failure.refused:
             log.error("installation failed", amphora=amphora.id, said=failure.said[-1000:])
             return Broken("HAProxy did not become ready in time.")
