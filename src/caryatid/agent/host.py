@@ -17,14 +17,13 @@ from caryatid.agent.amphora import Amphora
 from caryatid.agent.files import Files, Record, load_tombstones, save_tombstone
 from caryatid.agent.install import Broken, Outcome, install, stale, sweep_adopted
 from caryatid.agent.keepalived import Keepalived
-from caryatid.agent.keys import NO_MEMORY, NotTaken, named_in
 from caryatid.agent.namespace import NamespaceError, find
 from caryatid.agent.networks import Networks
 from caryatid.agent.ports import bindable_from
 from caryatid.agent.process import Seen, table
 from caryatid.agent.settings import AgentSettings
 from caryatid.agent.supervisor import Supervisor, end_found, found_by_configuration
-from caryatid.wire.agent import VERSION, AgentInfo, AmphoraDetails, Applied, Configuration, Diagnostics, Secrets, Stale
+from caryatid.wire.agent import VERSION, AgentInfo, AmphoraDetails, Applied, Configuration, Diagnostics, Stale
 from caryatid.wire.network import Plug
 
 ADOPTED_AT_ONCE = 8
@@ -119,7 +118,6 @@ class Agent:
         files.make()
         amphora = Amphora(record, files)
         amphora.servers = {(server.backend, server.name): server for server in files.load_servers()}
-        amphora.keyed = bool(named_in(files.configuration))
         self.amphorae[amphora_id] = amphora
         await self.networks.adopt(amphora)
         if keepalived := self._keepalived(amphora):
@@ -132,16 +130,9 @@ class Agent:
         """Keep what HAProxies write within bounds, for ever. Run as a task."""
         while True:
             await asyncio.sleep(TIDY_EVERY_S)
-            for amphora in list(self.amphorae.values()):
-                amphora.files.trim_output()
-                await self._look_after_keys(amphora)
-
-    async def _look_after_keys(self, amphora: Amphora) -> None:
-        keys = amphora.files.keys
-        if amphora.keyed or (keys and keys.directory.exists()):
-            async with amphora.lock:
-                if not amphora.gone:
-                    self._supervisor.look_after_keys(amphora)
+            files = [amphora.files for amphora in self.amphorae.values()]
+            for one in files:
+                one.trim_output()
 
     def close(self) -> None:
         """Let go of everything; the HAProxies go on."""
@@ -178,29 +169,7 @@ class Agent:
         await asyncio.to_thread(amphora.note, amphora.record)
         await self.networks.connect(amphora)
 
-    async def put_secrets(self, secrets: Secrets) -> Stale | Broken | None:
-        """Afterwards these contents are here, for a configuration that follows. Refuses what is older than a deletion,
-        or than anything asked for. Raises keys.Unfit."""
-        if refusal := self._buried(secrets):
-            return refusal
-        amphora = self.amphorae.get(secrets.amphora_id) or self._new(secrets)
-        order = (secrets.fence, secrets.generation)
-        if order < amphora.newest:
-            return stale(amphora)
-        amphora.newest = order
-        async with amphora.lock:
-            if order < amphora.newest or amphora.gone:
-                return stale(amphora)
-            if amphora.files.keys is None:
-                return Broken(NO_MEMORY)
-            try:
-                await asyncio.to_thread(amphora.files.keys.take, secrets.contents)
-            except NotTaken as error:
-                log.error("keys not taken", amphora=amphora.id, reason=str(error))  # noqa: TRY400  says it all
-                return Broken(str(error))
-        return None
-
-    def _buried(self, wanted: Configuration | Plug | Secrets) -> Stale | None:
+    def _buried(self, wanted: Configuration | Plug) -> Stale | None:
         tombstone = self._tombstones.get(wanted.amphora_id)
         if tombstone and (wanted.fence, wanted.generation) <= tombstone.order:
             return Stale(reason=f"Amphora {wanted.amphora_id} was deleted.", fence=tombstone.fence)
@@ -239,7 +208,7 @@ class Agent:
             amphora.keepalived = Keepalived(amphora.files, amphora.space, program, told)
         return amphora.keepalived
 
-    def _new(self, wanted: Configuration | Plug | Secrets) -> Amphora:
+    def _new(self, wanted: Configuration | Plug) -> Amphora:
         record = Record(
             amphora_id=wanted.amphora_id,
             loadbalancer_id=wanted.loadbalancer_id,
