@@ -46,3 +46,5 @@ docs: install ## the reference pages, from the models
 lock: ## resolve the dependencies anew
 	@uv pip compile -q pyproject.toml --group dev --group clients --universal --generate-hashes \
 	  --no-emit-index-url --no-header --no-annotate -o requirements.lock
+	@for lock in tests/programs/*.lock; do echo "$$(basename $$lock .lock)" | uv pip compile -q - --universal \
+	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -o $$lock; done

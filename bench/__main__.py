@@ -4,7 +4,21 @@
 import argparse
 import time
 
-from bench import api, failover, figures, flow, memory, reports, site, size, takeover, throughput
+from bench import (
+    api,
+    datagrams,
+    failover,
+    figures,
+    flow,
+    memory,
+    reports,
+    rotation,
+    site,
+    size,
+    takeover,
+    throughput,
+    tls,
+)
 from bench.figures import Figure
 
 PARTS = {
@@ -14,10 +28,13 @@ PARTS = {
     "reports": reports.run,
     "memory": memory.run,
     "throughput": throughput.run,
+    "tls": tls.run,
+    "rotation": rotation.run,
     "takeover": takeover.run,
     "failover": failover.measure,
+    "udp": datagrams.run,
 }
-ON_A_SITE = {"takeover", "failover"}
+ON_A_SITE = {"takeover", "failover", "udp"}
 """Parts that need hosts with networks: made as root, or in a user namespace."""
 
 

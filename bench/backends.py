@@ -37,7 +37,11 @@ class Server:
 
     def __init__(self, backends: "Backends", name: str, port: int = 0) -> None:
         self.name = name
-        self.port = port
+        self._place = socket.socket()
+        """Holds the port while nobody listens on it: others look for free ones all the time."""
+        self._place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._place.bind((backends.address, port))
+        self.port: int = self._place.getsockname()[1]
         self.connections: set[asyncio.BaseTransport] = set()
         self.answer = (
             f"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {len(name) + 1}\r\n\r\n{name}\n".encode()
@@ -58,11 +62,15 @@ class Server:
         """Nobody listens on its port, and its connections are gone."""
         self._backends.call(self._close())
 
+    def end(self) -> None:
+        """It is closed for good, and its port free."""
+        self.close()
+        self._place.close()
+
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
         where = self._backends.address, self.port
-        self._listening = await loop.create_server(lambda: Backend(self), *where, backlog=1024)
-        self.port = self._listening.sockets[0].getsockname()[1]
+        self._listening = await loop.create_server(lambda: Backend(self), *where, backlog=1024, reuse_port=True)
 
     async def _close(self) -> None:
         if self._listening is not None:
@@ -95,7 +103,7 @@ class Backends:
 
     def __exit__(self, *_: object) -> None:
         for server in self._servers:
-            server.close()
+            server.end()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(ANSWER_S)
         self._loop.close()

@@ -30,7 +30,7 @@ def stats_socket(installation: Installation, amphora_id: str) -> Path:
     """Where its configuration says."""
     for word in (installation.amphorae / amphora_id / "haproxy.cfg").read_text().split():
         if word.endswith("stats.sock"):
-            return Path(word)
+            return installation.root / word.lstrip("/")
     raise AssertionError(f"no stats socket in the configuration of {amphora_id}")
 
 

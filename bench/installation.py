@@ -3,6 +3,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -17,10 +18,13 @@ from typing import Any, Self
 import httpx2
 
 from bench.waiting import alive, children, command_line, free_port, processes, until
+from caryatid.agent.settings import AgentSettings
 
 START_S = 60
 SETTLE_S = 30
-NOOP = {f"CARYATID_{family}_DRIVER": "noop" for family in ("AMPHORA", "COMPUTE", "NETWORK")}
+READY = re.compile(r'\{"service": "(?P<service>\w+)",.* "event": "(agent )?ready",')
+ENDED = re.compile(r"Process `(?P<service>\w+)` ended")
+NOOP = {f"CARYATID_{family}_DRIVER": "noop" for family in ("AMPHORA", "COMPUTE", "NETWORK", "SECRETS")}
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,14 @@ class Installation:
             **(NOOP if noop else {}),
             **(environment or {}),
         }
+        self.subnet = ""
+        """Where load balancers are made; empty: on the subnet that there is from the beginning."""
+        self.member = "127.0.0.1"
+        """The address of their members."""
+        self.agent = self.directory / "agent"
+        """The directory of the agent that carries them."""
+        self.root = Path("/")
+        """Where the files that it names are seen."""
         self._words = words
         self._expected = 2 if noop or "--no-agent" in words else 3
         self.process: subprocess.Popen[bytes] | None = None
@@ -91,6 +103,16 @@ class Installation:
             return self.api.get("/healthcheck", timeout=1).status_code == 200 and len(self.services()) == self._expected
         return False
 
+    def works(self) -> bool:
+        """Every process has said that it is ready since it was started last: until then nobody hears what is so."""
+        ready: dict[str, bool] = {}
+        for line in self.log_path.read_text(errors="replace").splitlines():
+            if said := READY.match(line):
+                ready[said["service"]] = True
+            elif ended := ENDED.match(line):
+                ready[ended["service"]] = False
+        return all(ready.get(name) for name in self.services())
+
     def stop(self, number: signal.Signals = signal.SIGINT, timeout_s: float = 40) -> int:
         """It has ended after this signal; its exit status."""
         assert self.process is not None
@@ -108,7 +130,8 @@ class Installation:
         for pid in self.leftovers():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        shutil.rmtree(self.directory, ignore_errors=True)
+        for path in filter(None, (self.keys, self.directory)):
+            shutil.rmtree(path, ignore_errors=True)
 
     def __enter__(self) -> Self:
         try:
@@ -180,7 +203,12 @@ class Installation:
 
     @property
     def amphorae(self) -> Path:
-        return self.directory / "agent" / "amphorae"
+        return self.agent / "amphorae"
+
+    @property
+    def keys(self) -> Path | None:
+        """Where its agent keeps private keys, in memory."""
+        return AgentSettings(self.directory / "agent").keys_dir
 
     # -- asking it
 
@@ -206,7 +234,7 @@ class Installation:
         self.send("DELETE", f"/v2/lbaas/{path}")
 
     def subnet_id(self) -> str:
-        return str(self.get("/v1/subnets", name="default")[0]["id"])
+        return self.subnet or str(self.get("/v1/subnets", name="default")[0]["id"])
 
     def show(self, path: str) -> dict[str, Any]:
         return dict(self.get(f"/v2/lbaas/{path}"))
@@ -224,16 +252,17 @@ class Installation:
         until(lambda: self.api.get(f"/v2/lbaas/{path}").status_code == 404, f"{path} is gone", timeout_s)
 
     def loadbalancer(self, ports: Sequence[int], **more: Any) -> dict[str, Any]:
-        """A load balancer made in one call and ACTIVE: HTTP on 8080, round robin over these ports of 127.0.0.1."""
-        asked = self.post("loadbalancers", {"loadbalancer": whole(self.subnet_id(), ports, **more)})
+        """A load balancer made in one call and ACTIVE: HTTP on 8080, round robin over these ports of the members."""
+        body = whole(self.subnet_id(), ports, self.member, **more)
+        asked = self.post("loadbalancers", {"loadbalancer": body})
         return self.active(f"loadbalancers/{asked['id']}")
 
 
-def whole(subnet_id: str, ports: Sequence[int], **more: Any) -> dict[str, Any]:
+def whole(subnet_id: str, ports: Sequence[int], member: str = "127.0.0.1", **more: Any) -> dict[str, Any]:
     """Body of a create in one call. `listener`, `pool`, `monitor`: what is added to these; the rest to the whole."""
     listener, pool, monitor = more.pop("listener", {}), more.pop("pool", {}), more.pop("monitor", None)
     members = [
-        {"name": f"m{number}", "address": "127.0.0.1", "protocol_port": port} for number, port in enumerate(ports)
+        {"name": f"m{number}", "address": member, "protocol_port": port} for number, port in enumerate(ports)
     ]
     default = {"name": "app", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "members": members, **pool}
     if monitor:

@@ -132,6 +132,12 @@ class Host:
         for port in self.ports:
             run("ip", "link", "set", port, "up")
 
+    @property
+    def root(self) -> Path:
+        """Where files that its processes name are seen from here."""
+        first = children(self._process.pid)[0] if self._process else 0
+        return Path(f"/proc/{first}/root")
+
     def agent(self) -> int | None:
         """The agent's process."""
         return next((pid for pid in self._processes() if command_line(pid)[1:4] == ["-m", "caryatid", "agent"]), None)

@@ -61,7 +61,7 @@ class Side:
 
     def measure(self, seconds: int) -> None:
         before = cpu_s(self.worker)
-        rate, requests = _wrk(self.address, seconds)
+        rate, requests = wrk(f"http://{self.address}:8080/", seconds)
         self.rates.append(rate)
         self.cpu_us.append((cpu_s(self.worker) - before) * 1e6 / requests)
 
@@ -74,14 +74,14 @@ def run(*, quick: bool) -> Iterator[Figure]:
         made = stack.enter_context(installation())
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cb", dir="/tmp")))
         port = free_port()
-        stack.enter_context(_haproxy(directory, "backend", BACKEND.format(port=port)))
+        stack.enter_context(haproxy(directory, "backend", BACKEND.format(port=port)))
         ours = _ours(made, port)
         address = ".".join([*ours.address.split(".")[:3], str((int(ours.address.split(".")[3]) + 1) % 250 + 1)])
-        bare_worker = stack.enter_context(_haproxy(directory, "bare", BARE.format(port=port, address=address)))
+        bare_worker = stack.enter_context(haproxy(directory, "bare", BARE.format(port=port, address=address)))
         bare = Side("bare", address, bare_worker, [], [])
         for side in (ours, bare):
             until(lambda: ask(side.address)[0] == 200, f"{side.name} serves")  # noqa: B023
-            _wrk(side.address, 1)
+            wrk(f"http://{side.address}:8080/", 1)
         for number in range(pairs):
             for side in (ours, bare) if number % 2 else (bare, ours):
                 side.measure(seconds)
@@ -99,7 +99,7 @@ def _ours(made: Installation, port: int) -> Side:
 
 
 @contextlib.contextmanager
-def _haproxy(directory: Path, name: str, text: str) -> Iterator[int]:
+def haproxy(directory: Path, name: str, text: str) -> Iterator[int]:
     """An HAProxy of our own, as ours are started; its worker."""
     configuration = directory / f"{name}.cfg"
     configuration.write_text(text)
@@ -118,9 +118,9 @@ def _haproxy(directory: Path, name: str, text: str) -> Iterator[int]:
         until(lambda: not any(map(alive, workers)), f"{name} has ended", 10)
 
 
-def _wrk(address: str, seconds: int) -> tuple[float, int]:
+def wrk(url: str, seconds: int, *options: str) -> tuple[float, int]:
     """Requests a second, and how many."""
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", f"http://{address}:8080/"]
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", *options, url]
     said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 30).stdout
     assert "Non-2xx" not in said, said
     rate, count = re.search(r"Requests/sec:\s+([\d.]+)", said), re.search(r"(\d+) requests in", said)

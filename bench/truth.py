@@ -4,6 +4,7 @@
 import contextlib
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from bench import haproxy
@@ -16,6 +17,8 @@ SETTLE_S = 90
 STATUS_S = 5.0
 STRAY_S = 15.0
 """Seconds until the housekeeper has been round: its lease, its period, its work."""
+LEAVING_S = 15.0
+"""Seconds until the last connection of a server that was deleted has ended, and the agent has looked again."""
 PENDING = ("PENDING_CREATE", "PENDING_UPDATE", "PENDING_DELETE")
 KINDS = ("loadbalancers", "listeners", "pools")
 
@@ -23,7 +26,7 @@ KINDS = ("loadbalancers", "listeners", "pools")
 def settle(made: Installation) -> float:
     """Seconds until all processes do their work and nothing is pending. Raises TooLate, naming what is stuck."""
     began = time.monotonic()
-    until(made.answers, "all processes are back", SETTLE_S, 0.05)
+    until(lambda: made.answers() and made.works(), "all processes are back", SETTLE_S, 0.05)
     try:
         until(lambda: not list(_pending(made)), "nothing is pending", SETTLE_S, 0.05)
     except TooLate:
@@ -113,11 +116,14 @@ def _in_haproxy(made: Installation, root: Root) -> list[str]:
         for key, member in root.members.items()
     }
     path = haproxy.socket_of(made, root.id)
-    seen = {
-        (state.pool, state.member): (state.weight, state.enabled, state.port)
-        for state in haproxy.server_states(path)
-        if state.pool.startswith(root.steady_pool)
-    }
+    with contextlib.suppress(TooLate):  # a server that was deleted stays, out of use, as long as it has connections
+        until(
+            lambda: not [key for key, state in _servers(path, root).items() if key not in wanted and not state[1]],
+            "servers have gone",
+            LEAVING_S,
+            0.1,
+        )
+    seen = _servers(path, root)
     found = [
         f"HAProxy of {root.id}: server {key} is {seen.get(key)}, wanted is {wanted.get(key)}"
         for key in _differing(wanted, seen)
@@ -126,6 +132,15 @@ def _in_haproxy(made: Installation, root: Root) -> list[str]:
     if listening != enabled:
         found.append(f"HAProxy of {root.id} listens for {listening}, wanted is {enabled}")
     return found
+
+
+def _servers(path: Path, root: Root) -> dict[tuple[str, str], tuple[int, bool, int]]:
+    """(backend, member) → weight, whether it is in use, port; of the pool that changes."""
+    return {
+        (state.pool, state.member): (state.weight, state.enabled, state.port)
+        for state in haproxy.server_states(path)
+        if state.pool.startswith(root.steady_pool)
+    }
 
 
 def _differing(left: dict[Any, Any], right: dict[Any, Any]) -> Iterable[Any]:

@@ -76,7 +76,10 @@ def _resource(kind: Kind) -> Iterator[str]:
     path = collection(kind, f"{{{kind.parent}}}").replace("%7B", "{").replace("%7D", "}")
     yield f"## {kind.title}"
     yield " ".join((kind.model.__doc__ or "").split())
-    facts = [f"Path `{path}`, envelope `{kind.wrapper}`, in lists `{kind.plural}`."]
+    envelope = (
+        f"in the shapes of {kind.borrowed}, without an envelope" if kind.borrowed else f"envelope `{kind.wrapper}`"
+    )
+    facts = [f"Path `{path}`, {envelope}, in lists `{kind.plural}`."]
     facts += [f"Commands: `caryatid {group.name}`."] if group else []
     facts += ["Counted against the project's quota."] if kind.counted else []
     facts += [f"No two may have the same {', '.join(f'`{name}`' for name in names)}." for names in kind.unique]

@@ -21,7 +21,17 @@ from uuid import UUID, uuid4, uuid5
 import psycopg
 import pytest
 
-from caryatid.model import HEALTHMONITOR, L7POLICY, L7RULE, LISTENER, LOADBALANCER, MEMBER, POOL
+from caryatid.model import (
+    HEALTHMONITOR,
+    L7POLICY,
+    L7RULE,
+    LISTENER,
+    LOADBALANCER,
+    MEMBER,
+    POOL,
+    RATELIMITPOLICY,
+    RATELIMITRULE,
+)
 from caryatid.model.kind import Kind
 from caryatid.model.tree import Rows, Tree, link
 from caryatid.store import migrate
@@ -50,7 +60,7 @@ class _Grower:
 
     def __init__(self) -> None:
         self.rows: dict[str, list[Any]] = {name: [] for name in ("listeners", "pools", "members", "healthmonitors")}
-        self.rows |= {"l7policies": [], "l7rules": []}
+        self.rows |= {"l7policies": [], "l7rules": [], "rate_limit_policies": [], "rate_limit_rules": []}
         self.count = 0
 
     def tree(self, document: Document) -> Tree:
@@ -82,12 +92,15 @@ class _Grower:
     def listener(self, document: Document) -> None:
         wanted = {"protocol_port": 8080, **document, "loadbalancer_id": key("loadbalancer")}
         pool, policies = wanted.pop("default_pool", None), wanted.pop("l7policies", ())
+        limits = wanted.pop("rate_limits", ())
         if pool:
             wanted["default_pool_id"] = key("pool", pool)
         name = document["name"]
         self.rows["listeners"].append(self.new(LISTENER, wanted, id=key("listener", name)))
         for number, policy in enumerate(policies, 1):
             self.policy(name, {"name": str(number), "position": number, **policy})
+        for number, limit in enumerate(limits, 1):
+            self.limit(name, {"name": str(number), **limit})
 
     def policy(self, listener: str, document: Document) -> None:
         name, wanted = document["name"], {**document, "listener_id": key("listener", listener)}
@@ -98,6 +111,14 @@ class _Grower:
         for number, rule in enumerate(rules):
             given = {"id": key("l7rule", listener, name, number), "l7policy_id": key("l7policy", listener, name)}
             self.rows["l7rules"].append(self.new(L7RULE, rule, **given))
+
+    def limit(self, listener: str, document: Document) -> None:
+        name, wanted = document["name"], {**document, "listener_id": key("listener", listener)}
+        rules, policy_id = wanted.pop("rules", ()), key("ratelimitpolicy", listener, name)
+        self.rows["rate_limit_policies"].append(self.new(RATELIMITPOLICY, wanted, id=policy_id))
+        for number, rule in enumerate(rules):
+            given = {"id": key("ratelimitrule", listener, name, number), "ratelimitpolicy_id": policy_id}
+            self.rows["rate_limit_rules"].append(self.new(RATELIMITRULE, rule, **given))
 
 
 @pytest.fixture(scope="session")

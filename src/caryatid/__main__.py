@@ -11,15 +11,17 @@ import click
 
 from caryatid.cli.main import cli
 from caryatid.errors import CaryatidError
-from caryatid.services import CORE, SERVICES
+from caryatid.services import SERVICES
 
 if TYPE_CHECKING:
     from caryatid.config import Settings
     from caryatid.control.authority import Registry
 
-NOOP = {"amphora_driver": "noop", "compute_driver": "noop", "network_driver": "noop"}
-UP = ("core", "agent", "api")
+NOOP = {"amphora_driver": "noop", "compute_driver": "noop", "network_driver": "noop", "secrets_driver": "noop"}
+UP = ("core --leave-token", "agent", "api")
 """Processes of `caryatid up`, in the order in which they are started."""
+UP_WITHOUT_AGENT = ("core", "api")
+"""The same where the machine carries no amphorae."""
 
 
 def main() -> None:
@@ -68,11 +70,11 @@ def guarded(act: Callable[[], Any]) -> Any:
 def up_command(drivers: str, *, agent: bool, **given: Any) -> None:
     """Start everything on this machine; Ctrl-C stops it."""
     known = settings(**{**given, **(NOOP if drivers == "noop" else {})})
-    names = tuple(name for name in UP if name != "agent" or (agent and known.compute_driver == "hosts"))
+    commands = UP if agent and known.compute_driver == "hosts" else UP_WITHOUT_AGENT
     guarded(lambda: prepare(known))
     told = {f"CARYATID_{name.upper()}": str(getattr(known, name)) for name in known.model_fields_set}
     ready = f"Caryatid is up: http://{known.listen} (docs at /docs)"
-    words = [sys.executable, "-m", "caryatid.services.up", "up", str(known.state_dir), ",".join(names), ready]
+    words = [sys.executable, "-m", "caryatid.services.up", "up", str(known.state_dir), ",".join(commands), ready]
     sys.stdout.flush()
     os.execve(sys.executable, words, {**os.environ, **told})  # noqa: S606  the parent of all need not carry all this
 
@@ -130,6 +132,15 @@ def agent_command(token_file: Path | None, **given: Any) -> None:
     guarded(lambda: agent.run(settings(**given), token_file))
 
 
+@click.command("core")
+@click.option("--leave-token", is_flag=True, help="An agent of this machine finds a token, if it needs one.")
+@options
+def core_command(leave_token: bool, **given: Any) -> None:  # noqa: FBT001  a flag
+    from caryatid.services import core
+
+    guarded(lambda: core.run(settings(**given), token_for_agent=leave_token))
+
+
 def serve(name: str, known: "Settings") -> None:
     if name == "api":
         from caryatid.services import api
@@ -138,7 +149,7 @@ def serve(name: str, known: "Settings") -> None:
     else:
         from caryatid.services import core
 
-        core.run(known, CORE if name == "core" else (name,), token_for_agent=name == "core")
+        core.run(known, (name,))
 
 
 @cli.group("db")
@@ -246,7 +257,10 @@ cli.join("host", rotate_key_command)
 cli.add_command(click.Command("host-token", hidden=True, params=token_command.params, callback=token_command.callback))
 
 for _service in SERVICES:
-    if _service.name != "agent":
+    if _service.name == "core":
+        cli.add_command(core_command)
+        core_command.help = _service.does
+    elif _service.name != "agent":
         add_service(_service.name, _service.does)
 
 

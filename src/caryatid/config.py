@@ -3,7 +3,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -83,6 +83,9 @@ class Settings(BaseSettings):
     network_driver: str = "bridge"
     """Driver that brings VIPs to amphorae: `bridge` (as each subnet's attachment says), `loopback` (127.0.0.0/8 alone),
     `noop`."""
+    secrets_driver: str = "local"
+    """Driver that reads what container references of listeners and pools stand for: `local` (kept here, under
+    `/v1/secrets`), `barbican`, `noop`."""
     default_subnet_cidr: str = "127.100.0.0/16"
     """Range of the initial subnet `default`, from which load balancers get their addresses."""
 
@@ -120,6 +123,11 @@ class Settings(BaseSettings):
     """Listener timeout_member_connect, where not given."""
     default_timeout_member_data_ms: Positive = 50_000
     """Listener timeout_member_data, where not given."""
+    tls_minimum_version: Literal["", "SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"] = ""
+    """The oldest version of TLS that listeners and pools may speak; empty: any. What is older is refused in new wishes,
+    and left out of those that are there."""
+    tls_prohibited_ciphers: str = Field(default="", pattern=r"^[A-Za-z0-9_:-]*$")
+    """Ciphers, by OpenSSL's names with colons between, that no listener or pool may speak; treated like versions."""
     hard_stop_after_s: Positive = 1800
     """Seconds after which an HAProxy that a reload replaced ends, whatever connections it still has."""
 
@@ -151,6 +159,12 @@ class Settings(BaseSettings):
     """Days after its end for which a host's certificate can still be renewed, by its key: for hosts that were away."""
     heartbeat_key_days: Positive = 365
     """Age at which the key with which a host signs its reports is replaced."""
+    certificate_check_s: Seconds = 600
+    """Seconds after which a reference to a certificate in use is read again, in case it was renewed."""
+    ocsp_stapling: bool = False
+    """OCSP responses are fetched for the certificates of listeners, from where these say, and shown with them."""
+    ocsp_private_responders: bool = False
+    """OCSP responders may be at private addresses, too. Whoever may name certificates chooses what is asked there."""
     orphan_grace_s: Seconds = 300
     """Seconds after which an amphora that a host has, but should not have, is removed there."""
     event_retention_days: Positive = 90
@@ -174,6 +188,28 @@ class Settings(BaseSettings):
     """PEM file of certificates against which TLS receivers' are checked."""
     log_tls_name: str = Field(default="", pattern=r"^[A-Za-z0-9.-]*$")
     """Name that TLS receivers' certificates must bear."""
+
+    barbican_url: str = Field(default="", pattern=r"^(https?://[^\s/]+(/[^\s?#]*)?)?$")
+    """URL of the Barbican that the secrets driver `barbican` asks."""
+    barbican_names: str = ""
+    """URLs with which references to it may begin, separated by commas: it may have other addresses for its users.
+    Empty: `barbican_url`."""
+    barbican_timeout_s: Seconds = 4
+    """Seconds that Barbican and Keystone may take for one request."""
+    keystone_url: str = Field(default="", pattern=r"^(https?://[^\s/]+(/[^\s?#]*)?)?$")
+    """URL of the Keystone that vouches for the service towards Barbican. Empty: Barbican asks for no token."""
+    keystone_user: str = "caryatid"
+    """The service's user there; whoever keeps a secret for a listener lets this user read it."""
+    keystone_user_domain: str = "Default"
+    """Domain of the user."""
+    keystone_project: str = "service"
+    """The project that the user belongs to."""
+    keystone_project_domain: str = "Default"
+    """Domain of the project."""
+    keystone_password_file: Path | None = None
+    """File with the user's password, and nothing else."""
+    keystone_ca: Path | None = None
+    """PEM file of authorities for Keystone's and Barbican's certificates. None: the machine's."""
 
     log_level: str = "info"
     """`debug`, `info`, `warning` or `error`."""

@@ -12,7 +12,8 @@ CaryatidError 500
 └── LeaseLost 500      another worker has the root now; what we do no longer counts
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -39,6 +40,15 @@ class Refused(CaryatidError):
         super().__init__(" ".join(fault.message for fault in self.faults))
         statuses = {fault.status for fault in self.faults}
         self.status = statuses.pop() if len(statuses) == 1 else 400
+
+
+@contextmanager
+def refused_with(faults: Iterable[Fault]) -> Iterator[None]:
+    """What is refused within is refused for these faults, too."""
+    try:
+        yield
+    except Refused as refused:
+        raise Refused([*refused.faults, *faults]) from None
 
 
 class NotFound(CaryatidError):

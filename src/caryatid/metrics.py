@@ -16,3 +16,12 @@ FAILOVERS = Counter("caryatid_failovers", "Amphorae that were found lost, and ma
 FAILOVERS_FROZEN = Gauge("caryatid_failovers_frozen", "1 while nobody is held to be lost, because too many are silent.")
 HOSTS = Gauge("caryatid_hosts", "Hosts, as this process hears them, if it is the one that judges.", ["state"])
 STRANGERS = Counter("caryatid_strangers", "Amphorae that hosts reported and that are not theirs.")
+CERTIFICATES = Gauge(
+    "caryatid_certificates",
+    "References in use (`all`), those that cannot be read or stand for something wrong now (`problem`), and those that "
+    "end within so many days; in the process that watches them.",
+    ["which"],
+)
+CERTIFICATE_EXPIRY_SECONDS = Gauge("caryatid_certificate_expiry_seconds", "Until the first certificate in use ends.")
+CERTIFICATE_READINGS = Counter("caryatid_certificate_readings", "References in use that were read again.", ["outcome"])
+STAPLES = Counter("caryatid_ocsp_responses", "OCSP responses asked for.", ["outcome"])

@@ -201,9 +201,12 @@ def world() -> Iterator[World]:
     """Directories with short paths; whatever HAProxy still runs below them afterwards is ended."""
     base = Path(tempfile.mkdtemp(prefix="cy", dir="/tmp"))
     base.chmod(0o711)
-    yield World(AgentSettings(state_dir=base / "s", run_dir=base / "r"))
+    found = World(AgentSettings(state_dir=base / "s", run_dir=base / "r"))
+    yield found
     for seen in table():
         if any(argument.startswith(f"{base}/") for argument in seen.command):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(seen.pid, signal.SIGKILL)
-    shutil.rmtree(base, ignore_errors=True)
+    places = [base, found.settings.keys_dir]
+    for path in filter(None, places):
+        shutil.rmtree(path, ignore_errors=True)

@@ -409,6 +409,17 @@ def test_thousands_of_new_members_come_with_one_reload_and_a_weight_without(worl
     world.run(scenario)
 
 
+def test_many_ports_leave_fewer_connections_rather_than_no_haproxy(world):
+    async def scenario(agent):
+        plan = world.plan()
+        ports = "\n    ".join(f"bind {plan.address}:{19000 + number}" for number in range(300))
+        wanted = plan.changed(extra=ports).render()
+        text = wanted.text.replace("@MAXCONN:4000@", "@MAXCONN:1000000@")
+        assert how(await agent.put_configuration(wanted.model_copy(update={"text": text}))) == "started"
+
+    world.run(scenario)
+
+
 def test_the_record_says_what_is_in_effect(world):
     async def scenario(agent):
         plan = world.plan(generation=3, fence=2)

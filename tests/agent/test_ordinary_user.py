@@ -15,7 +15,8 @@ AS_NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--n
 @pytest.mark.skipif(os.getuid() != 0, reason="all tests here are run by an ordinary user already")
 def test_amphorae_start_reload_die_and_are_adopted_without_privileges(tmp_path):
     files = [str(HERE / name) for name in ("test_supervisor.py", "test_install.py", "test_ports.py")]
-    chosen = "killed_worker or adopts or reload_drops or without_a_reload or lowest"
+    files += [str(HERE / name) for name in ("test_keys.py", "test_exchange.py")]
+    chosen = "killed_worker or adopts or reload_drops or without_a_reload or lowest or reboot"
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": "/nonexistent",

@@ -7,7 +7,9 @@ import contextlib
 import os
 import ssl
 import stat
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 from starlette.applications import Starlette
@@ -17,6 +19,10 @@ from starlette.routing import Route
 from caryatid.agent import identity
 from caryatid.agent.identity import NotEnrolled
 from caryatid.agent.run import run
+from caryatid.drivers.amphora.haproxy import HaproxyDriver
+from caryatid.drivers.setup import Agents, Setup
+from caryatid.model.amphora import Amphora, Placed, Stamp
+from caryatid.model.host import Host
 from caryatid.plan import certificates
 from caryatid.plan.certificates import Identity
 from caryatid.wire.agent import AgentClient, AgentError, AgentRefused, AgentStale, AgentUnauthorized, AgentUnreachable
@@ -35,6 +41,7 @@ from caryatid.wire.conductor import (
     new_secret,
 )
 from caryatid.wire.tls import Peer, client_context, listening_socket, server, server_context
+from tests.certificates import Authority
 
 HOST_ID = "6f6ad3a8-44a9-4f1f-93d7-46f0b60a7b6d"
 
@@ -153,8 +160,6 @@ async def running(settings, conductor, token=None):
 @pytest.fixture
 def enrolling(world):
     """Settings of a host that has a token."""
-    from dataclasses import replace
-
     return replace(world.settings, token_file=world.settings.state_dir / "token")
 
 
@@ -222,6 +227,58 @@ def test_refusals_have_their_own_exceptions(world, enrolling):
         with pytest.raises(AgentUnreachable):
             await asyncio.to_thread(client.info)
         client.close()
+
+    asyncio.run(whole())
+
+
+def test_a_controller_sends_what_a_host_lacks_of_keys(world, enrolling, grow, monkeypatch):
+    monkeypatch.setattr("caryatid.drivers.amphora.haproxy.SECRETS_BYTES_MAX", 3000)  # one content a request
+    plan = world.plan()
+    references = {
+        "default_tls_container_ref": "one",
+        "sni_container_refs": ["two", "three"],
+        "client_authentication": "OPTIONAL",
+        "client_ca_tls_container_ref": "authority of clients",
+        "client_crl_container_ref": "lists of clients",
+    }
+    towards = {"tls_container_ref": "four", "ca_tls_container_ref": "of members", "crl_container_ref": "lists"}
+    pool = {"name": "app", "protocol": "HTTP", "tls_enabled": True, **towards}
+    member = {"address": "127.0.0.1", "protocol_port": 9}
+    listener = {"name": "web", "protocol": "TERMINATED_HTTPS", "protocol_port": world.port, **references}
+    document = {
+        "loadbalancer": {"vip_address": plan.address},
+        "listeners": [{**listener, "default_pool": "app"}],
+        "pools": [{**pool, "members": [member]}],
+    }
+
+    async def shown():
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        _, writer = await asyncio.open_connection(plan.address, world.port, ssl=context, server_hostname="x")
+        der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        return ssl.DER_cert_to_PEM_cert(der)
+
+    async def whole():
+        conductor = Conductor()
+        context = client_context(conductor.ca, conductor.credentials("controller", "c1"))
+        agents = Agents(lambda: context, 10)
+        driver = HaproxyDriver.connect(Setup(agents))
+        async with conductor.serving(), running(enrolling, conductor) as url:
+            host = Host.model_construct(id=HOST_ID, agent_url=url)
+            placed = Placed(Amphora.model_construct(id=plan.amphora_id, compute_id=HOST_ID, role="STANDALONE"), host)
+            said = []
+            whole = [Authority(f"{number}").bundles(grow(document)) for number in range(3)]
+            pairs = {key: bundle for key, bundle in whole[2].bundles.items() if key[1] == "keypair"}
+            trees = [*whole[:2], replace(whole[2], bundles={**whole[1].bundles, **pairs})]
+            for generation, tree in enumerate(trees):
+                update = partial(driver.update_load_balancer, placed, tree, Stamp(1, generation))
+                said.append(await asyncio.to_thread(update))
+                assert tree.bundles["one", "keypair"].pem.startswith(await shown())
+            agents.of(host).close()
+            assert said == ["HAProxy has started", "HAProxy has reloaded", "applied at run time, without a reload"]
 
     asyncio.run(whole())
 

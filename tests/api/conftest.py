@@ -14,7 +14,7 @@ from caryatid.control import initial
 from caryatid.control.attempt import Attempt
 from caryatid.control.door import Door, provider
 from caryatid.control.reconcile import attend
-from caryatid.drivers.noop import WORLD, NoopAmphoraDriver, NoopNetworkDriver
+from caryatid.drivers.noop import WORLD, NoopAmphoraDriver, NoopNetworkDriver, NoopSecretsDriver
 from caryatid.store import work
 from caryatid.store.database import Database
 from caryatid.store.wake import Wakeups
@@ -65,6 +65,7 @@ class Api:
         pool = {"name": "p", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "members": [member]}
         pool["healthmonitor"] = check
         listener = {"protocol": "HTTP", "protocol_port": 8080, "default_pool": pool, "l7policies": [policy]}
+        listener["rate_limit_policies"] = [{"action": "DENY", "rules": [{"metric": "REQUESTS", "threshold": 100}]}]
         made = self.loadbalancer(name="whole", listeners=[listener])
         policies = made["listeners"][0]["l7policies"]
         return {
@@ -75,6 +76,8 @@ class Api:
             "healthmonitors": made["pools"][0]["healthmonitor"]["id"],
             "l7policies": policies[0]["id"],
             "rules": policies[0]["rules"][0]["id"],
+            "ratelimitpolicies": made["listeners"][0]["rate_limit_policies"][0]["id"],
+            "limits": made["listeners"][0]["rate_limit_policies"][0]["rules"][0]["id"],
         }
 
     def settle(self, turns_max=200):
@@ -95,7 +98,7 @@ def settings(folder, **more):
 def open_api(url, chosen):
     WORLD.forget()
     database = Database(url)
-    door = Door(database, provider(chosen, NoopAmphoraDriver(), NoopNetworkDriver()), chosen)
+    door = Door(database, provider(chosen, NoopAmphoraDriver(), NoopNetworkDriver()), chosen, NoopSecretsDriver())
     initial.ensure(door)
     wakeups = Wakeups(database)
     wakeups.start()

@@ -44,6 +44,7 @@ def test_a_life_from_create_to_gone(any_api):
         ("pools", "Pool"),
         ("healthmonitors", "Health Monitor"),
         ("l7policies", "L7Policy"),
+        ("ratelimitpolicies", "RateLimitPolicy"),
         ("flavors", "Flavor"),
         ("flavorprofiles", "Flavor Profile"),
         ("availabilityzones", "Availability Zone"),
@@ -177,7 +178,7 @@ def test_a_load_balancer_with_children_goes_only_with_them(api):
     assert api.delete(f"{path}?cascade=True").status_code == 204
     api.settle()
     assert api.get(f"{LBAAS}/members").status_code == 404
-    for name in ("loadbalancers", "listeners", "pools", "healthmonitors", "l7policies"):
+    for name in ("loadbalancers", "listeners", "pools", "healthmonitors", "l7policies", "ratelimitpolicies"):
         assert api.get(f"{LBAAS}/{name}").json()[name] == []
 
 

@@ -194,6 +194,17 @@ def test_a_rule_keeps_its_own_key(shell, lb):
     assert (changed["key"], changed["value"]) == ("X-B", "v")
 
 
+def test_a_rate_limit_is_made_of_a_policy_and_rules(shell, lb):
+    shell.done("listener", "create", lb, "--lb", lb, "--protocol", "HTTP", "--protocol-port", 83)
+    shell.done("ratelimitpolicy", "create", lb, "--listener", lb, "--action", "DENY")
+    rule = shell.json(
+        "ratelimitrule", "create", "--ratelimitpolicy", lb, "--metric", "REQUESTS_PER_URL", "--threshold", 5,
+        "--urls", "/a", "--urls", "/b",
+    )  # fmt: skip
+    assert (rule["urls"], rule["interval"]) == (["/a", "/b"], 30)
+    assert [one["id"] for one in shell.json("ratelimitrule", "list", "--ratelimitpolicy", lb)] == [rule["id"]]
+
+
 def test_quotas_belong_to_projects(shell, name):
     assert shell.json("quota", "set", name, "--pool", 5)["pool"] == 5
     assert shell.json("quota", "show", name)["pool"] == 5

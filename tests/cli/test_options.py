@@ -6,7 +6,18 @@ import pytest
 
 from caryatid.cli.client import Client
 from caryatid.cli.options import Pairs, Setting, body, missing, settings
-from caryatid.model import HEALTHMONITOR, KINDS, L7POLICY, LISTENER, LOADBALANCER, MEMBER, POOL, PORT, SUBNET
+from caryatid.model import (
+    HEALTHMONITOR,
+    KINDS,
+    L7POLICY,
+    LISTENER,
+    LOADBALANCER,
+    MEMBER,
+    POOL,
+    PORT,
+    RATELIMITRULE,
+    SUBNET,
+)
 
 
 @pytest.fixture
@@ -40,6 +51,10 @@ def test_a_list_is_given_by_repetition():
     option = Setting(LISTENER.attributes["allowed_cidrs"]).option()
     assert option.multiple
     assert {*option.opts} == {"--allowed-cidr", "--allowed-cidrs"}
+
+
+def test_no_option_is_called_like_one_that_every_command_has():
+    assert flags(RATELIMITRULE, "urls") == {"--urls"}
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)

@@ -8,7 +8,7 @@ from caryatid.control import initial
 from caryatid.control.attempt import Attempt
 from caryatid.control.door import Door, provider
 from caryatid.control.reconcile import attend
-from caryatid.drivers.noop import WORLD, NoopAmphoraDriver, NoopNetworkDriver
+from caryatid.drivers.noop import WORLD, NoopAmphoraDriver, NoopNetworkDriver, NoopSecretsDriver
 from caryatid.model.policy import Caller
 from caryatid.store import migrate, work
 from caryatid.store.database import Database
@@ -29,7 +29,7 @@ def door(tmp_path, world):
         state_dir=tmp_path, amphora_driver="noop", compute_driver="noop", network_driver="noop", members_max=20
     )
     database = Database(url)
-    door = Door(database, provider(settings, NoopAmphoraDriver(), NoopNetworkDriver()), settings)
+    door = Door(database, provider(settings, NoopAmphoraDriver(), NoopNetworkDriver()), settings, NoopSecretsDriver())
     initial.ensure(door)
     yield door
     database.close()

@@ -20,7 +20,7 @@ from caryatid.store import jobs, rows, work
 def two(door, world):
     """A door behind which two machines are built at a time, and take long."""
     world.polls = 1000
-    return Door(door.database, door.providers, door.settings.model_copy(update={"builds_at_once": 2}))
+    return Door(door.database, door.providers, door.settings.model_copy(update={"builds_at_once": 2}), door.secrets)
 
 
 def create(door, caller, **body):

@@ -19,7 +19,7 @@ from caryatid.control.attempt import Attempt
 from caryatid.control.door import Door, provider
 from caryatid.control.reconcile import attend
 from caryatid.drivers.amphora.base import TimeOutException
-from caryatid.drivers.noop import WORLD, NoopAmphoraDriver, NoopNetworkDriver
+from caryatid.drivers.noop import WORLD, NoopAmphoraDriver, NoopNetworkDriver, NoopSecretsDriver
 from caryatid.errors import CaryatidError, LeaseLost
 from caryatid.model import AMPHORA, FLAVOR, FLAVORPROFILE, LISTENER, LOADBALANCER, MEMBER, POOL, PORT
 from caryatid.model.policy import Caller
@@ -65,7 +65,8 @@ class World(RuleBasedStateMachine):
             delete_deadline_s=1e9,
             builds_at_once=2,
         )
-        self.door = Door(Database(url), provider(known, NoopAmphoraDriver(), NoopNetworkDriver()), known)
+        providers = provider(known, NoopAmphoraDriver(), NoopNetworkDriver())
+        self.door = Door(Database(url), providers, known, NoopSecretsDriver())
         initial.ensure(self.door)
         profile = {"name": "p", "provider_name": "amphora", "flavor_data": '{"spares": 1}'}
         made = writes.create(self.door, CALLER, FLAVORPROFILE, profile).document["id"]

@@ -94,6 +94,28 @@ def test_counters_survive_restarts_of_haproxy_and_of_the_receiver(door, chain):
     assert total() == 15
 
 
+def test_counters_of_datagrams_go_on_while_haproxys_begin_anew(door, caller, chain):
+    body = {"loadbalancer_id": chain[0]["id"], "protocol": "UDP", "protocol_port": 53}
+    datagrams = writes.create(door, caller, LISTENER, body).document["id"]
+
+    def both(at, epoch, of_haproxy, of_datagrams):
+        (message,) = report(chain, at=at, epoch=epoch, counters=(of_haproxy, 0, 0, 0, 0)).messages
+        listeners = {datagrams: ("OPEN", of_datagrams, 0, 0, 0, 0)}
+        second = {**message, "epoch": "datagrams.1", "part": (1, 2), "listeners": listeners, "pools": {}}
+        return Report(chain[4]["compute_id"], 1, at, [{**message, "part": (0, 2)}, second])
+
+    def counted(listener_id):
+        with door.database.read() as tx:
+            return observations.statistics(tx, listener_id=listener_id)["bytes_in"]
+
+    observer = Observer(door.database)
+    for at, (epoch, *numbers) in enumerate([("e1", 10, 100), ("e1", 20, 200), ("e2", 5, 300), ("e2", 5, 300)], 1):
+        observer.take(both(at, epoch, *numbers))
+        observer.flush()
+    assert (counted(chain[1]["id"]), counted(datagrams)) == (25, 300)
+    assert statuses(door, chain) == ["ONLINE"] * 4
+
+
 def test_a_status_is_written_at_once_and_counters_when_it_is_their_turn(door, chain):
     def counted():
         with door.database.read() as tx:
@@ -208,3 +230,44 @@ def test_of_a_pair_only_who_said_so_last_is_the_master(door, chain):
         observer.take(told)
         observer.flush()
     assert (role_of(door, first["id"]), role_of(door, second["id"])) == ("FAULT", "MASTER")
+
+
+def replaced(door, chain, **different):
+    """The same load balancer with another amphora beside the one it had."""
+    second = {**chain[-1], "id": "33333333-0000-4000-8000-000000000001", **different}
+    with door.database.transaction() as tx:
+        rows.insert(tx, AMPHORA, [AMPHORA.load(second)])
+    return (*chain[:-1], second)
+
+
+def test_what_an_amphora_saw_before_it_was_replaced_no_longer_counts(door, chain):
+    observer, new = Observer(door.database), replaced(door, chain)
+    observer.take(report(chain))
+    observer.take(report(new, word="DOWN"))
+    observer.flush()
+    assert statuses(door, chain) == ["ONLINE"] * 4, "of two that live the best is shown"
+    with door.database.transaction() as tx:
+        rows.delete(tx, AMPHORA, [chain[-1]["id"]])
+    observer.forget_gone(replaced=True)
+    observer.flush()
+    assert statuses(door, chain) == ["ERROR", "ONLINE", "ERROR", "ERROR"]
+
+
+def test_what_a_dead_process_saw_says_nothing_while_another_lives(door, chain):
+    observer, new = Observer(door.database), replaced(door, chain)
+    observer.take(report(chain))
+    observer.take(report(new, word="DOWN"))
+    dead = report(chain, at=2)
+    dead.messages[0].update(full=False, running=False, listeners={}, pools={})
+    observer.take(dead)
+    observer.flush()
+    assert statuses(door, chain) == ["ERROR", "ONLINE", "ERROR", "ERROR"]
+
+
+def test_who_is_silent_is_no_witness_while_another_speaks(door, chain):
+    observer, new = Observer(door.database), replaced(door, chain, compute_id="elsewhere")
+    observer.take(report(chain))
+    observer.take(report(new, word="DOWN"))
+    observer.hosts[chain[-1]["compute_id"]] -= 60
+    observer.flush()
+    assert statuses(door, chain) == ["ERROR", "ONLINE", "ERROR", "ERROR"]

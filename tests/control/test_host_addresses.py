@@ -9,8 +9,8 @@ import pytest
 from caryatid.config import Settings
 from caryatid.control import initial, writes
 from caryatid.control.door import Door, provider
-from caryatid.drivers.noop import NoopAmphoraDriver, NoopNetworkDriver
-from caryatid.errors import Conflict, Refused
+from caryatid.drivers.noop import NoopAmphoraDriver, NoopNetworkDriver, NoopSecretsDriver
+from caryatid.errors import Refused
 from caryatid.model import AMPHORA, FLAVOR, FLAVORPROFILE, HOST, LOADBALANCER, SUBNET
 from caryatid.store import jobs, migrate, rows, work
 from caryatid.store.database import Database
@@ -23,7 +23,7 @@ def door(tmp_path, world):
     migrate.upgrade(url)
     settings = Settings(state_dir=tmp_path, amphora_driver="noop", compute_driver="hosts", network_driver="noop")
     database = Database(url)
-    door = Door(database, provider(settings, NoopAmphoraDriver(), NoopNetworkDriver()), settings)
+    door = Door(database, provider(settings, NoopAmphoraDriver(), NoopNetworkDriver()), settings, NoopSecretsDriver())
     initial.ensure(door)
     yield door
     database.close()
@@ -89,11 +89,12 @@ def test_an_address_that_is_chosen_is_one_that_a_host_has(door, caller, subnet_i
         create(door, caller, subnet_id)
 
 
-def test_an_address_has_one_load_balancer(door, caller, subnet_id):
-    enrol(door, "a", "192.0.2.5")
-    create(door, caller, subnet_id, vip_address="192.0.2.5")
-    with pytest.raises(Conflict, match=r"192\.0\.2\.5 is already in use"):
-        create(door, caller, subnet_id, vip_address="192.0.2.5")
+def test_load_balancers_that_share_an_address_are_on_the_host_that_has_it(door, caller, drain, subnet_id):
+    enrol(door, "a", "192.0.2.4")
+    b = enrol(door, "b", "192.0.2.5")
+    made = [create(door, caller, subnet_id, vip_address="192.0.2.5").document["id"] for _ in range(2)]
+    drain()
+    assert [where(door, root_id) for root_id in made] == [[b], [b]]
 
 
 def test_a_pair_cannot_share_the_address_of_one_host(door, caller, subnet_id):

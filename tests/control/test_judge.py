@@ -225,6 +225,19 @@ def test_an_amphora_that_its_host_cannot_start_again_is_lost_until_it_runs(town)
         assert observations.lost_amphorae(tx, "lb2") == frozenset()
 
 
+def test_an_amphora_that_has_lost_its_keys_is_configured_anew_and_not_held_to_be_lost(town):
+    town.run(5)
+    for _ in range(3):
+        town.sightings.note("h2", message("a2", "lb2", wanting=True))
+        town.sightings.note("h1", message("a1", "lb1", wanting=True) | {"running": True})
+        town.sightings.note("h1", message("a2", "lb2", wanting=True))
+        town.run(2)
+    assert town.due() == {"lb1": verdicts.PRIORITY, "lb2": verdicts.PRIORITY}
+    assert not town.sightings.wanting
+    with town.door.database.read() as tx:
+        assert observations.lost_amphorae(tx) == frozenset()
+
+
 def test_an_amphora_that_is_not_its_hosts_is_told_of_once_and_left_to_the_audit(town):
     town.run(2)
     key = ("h0", "a-gone")

@@ -8,7 +8,10 @@ from caryatid.model import KINDS
 from caryatid.model.policy import RULES, Caller, allowed, require
 
 API = "os_load-balancer_api"
-MAIN = ("loadbalancer", "listener", "pool", "member", "healthmonitor", "l7policy", "l7rule")
+MAIN = (
+    *("loadbalancer", "listener", "pool", "member", "healthmonitor", "l7policy", "l7rule"),
+    *("ratelimitpolicy", "ratelimitrule"),
+)
 
 
 def caller(*roles: str, project: str | None = "mine", admin: bool = False) -> Caller:

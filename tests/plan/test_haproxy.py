@@ -11,47 +11,60 @@ from typing import Any
 import pytest
 import yaml
 
+from caryatid.model.tls import TlsPolicy
 from caryatid.model.tree import Tree
-from caryatid.plan.haproxy import LogSettings, RenderSettings, Unrenderable, render
+from caryatid.plan.haproxy import LogSettings, Rendered, RenderSettings, Unrenderable, render
 from caryatid.target import parse
+from tests.certificates import Authority
 
 CA = (Path(__file__).parent / "log-ca.pem").read_text()
 GOLDEN = Path(__file__).parent.parent / "golden" / "haproxy"
+VALID = "Configuration file is valid"
 CASES = sorted(path.stem for path in GOLDEN.glob("*.yaml"))
 Grow = Callable[[Any], Tree]
 
 
-def haproxy_check(text: str, directory: Path) -> str:
+def haproxy_check(rendered: Rendered, directory: Path) -> str:
     """What `haproxy -c` has to say about a configuration; empty: nothing."""
     file = directory / "haproxy.cfg"
-    text = re.sub(r"@MAXCONN:\d+@", "1000", text.replace("@DIR@", str(directory)).replace("@RUN@", str(directory)))
+    text = re.sub(r"@(DIR|RUN|KEYS)@", str(directory), rendered.text)
     (directory / "servers.state").write_text("1\n")
-    file.write_text(text)
-    done = subprocess.run(["haproxy", "-c", "-q", "-f", file], capture_output=True, text=True, check=False, timeout=20)
-    lines = [line for line in done.stderr.splitlines() if "[NOTICE]" not in line]
+    for name, content in rendered.files.items():
+        (directory / name).write_text(content)
+    for name, bundle in rendered.keys.items():
+        (directory / name).write_text(bundle.pem)
+    file.write_text(re.sub(r"@MAXCONN:\d+@", "1000", text))
+    done = subprocess.run(["haproxy", "-c", "-f", file], capture_output=True, text=True, check=False, timeout=20)
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if "[NOTICE]" not in line and line != VALID]
     return "\n".join(lines) if lines or not done.returncode else f"status {done.returncode}"
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority()
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_configuration_is_the_golden_one_and_haproxy_takes_it_without_a_warning(
-    case: str, grow: Grow, tmp_path: Path, request: pytest.FixtureRequest
+    case: str, grow: Grow, authority: Authority, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     document = yaml.safe_load((GOLDEN / f"{case}.yaml").read_text())
-    rendered = render(grow(document), settings=render_settings(document))
+    rendered = render(authority.bundles(grow(document)), settings=render_settings(document))
     text = rendered.text
-    for name, content in rendered.files.items():
-        (tmp_path / name).write_text(content)
     golden = GOLDEN / f"{case}.cfg"
     if request.config.getoption("--update-golden"):
         golden.write_text(text)
     assert text == golden.read_text()
-    assert haproxy_check(text, tmp_path) == ""
+    assert haproxy_check(rendered, tmp_path) == ""
 
 
 def render_settings(document: dict[str, Any]) -> RenderSettings:
     logs = document.get("logs", {})
     targets = {purpose: parse(logs[purpose]) for purpose in ("tenant", "admin") if purpose in logs}
-    return RenderSettings(**document.get("settings", {}), logs=LogSettings(**{**logs, **targets, "tls_ca": CA}))
+    tls = TlsPolicy(**document.get("tls", {}))
+    return RenderSettings(
+        **document.get("settings", {}), tls=tls, logs=LogSettings(**{**logs, **targets, "tls_ca": CA})
+    )
 
 
 def http(members: list[dict[str, Any]], **pool: Any) -> dict[str, Any]:
@@ -122,9 +135,7 @@ def test_every_object_is_named_in_a_comment_before_its_lines(grow: Grow) -> None
 
 
 @pytest.mark.parametrize(("document", "culprit"), [
-    ({"listeners": [{"name": "web", "protocol": "UDP"}]}, ("listener", "web")),
     (http([ONE], lb_algorithm="SOURCE_IP_PORT"), ("pool", "blue")),
-    (http([ONE], tls_enabled=True), ("pool", "blue")),
     (http([ONE], healthmonitor={"type": "PING"}), ("healthmonitor", "blue")),
 ])  # fmt: skip
 def test_what_cannot_be_carried_out_is_refused_by_name(grow: Grow, document: Any, culprit: Any, id_of: Any) -> None:

@@ -28,6 +28,7 @@ from caryatid.plan.haproxy import Rendered, RenderSettings, render
 Grow = Callable[[Any], Tree]
 NUMBERS = count(1)
 PORT = 18080
+START_S = 20
 TICK = threading.Event()
 
 
@@ -114,17 +115,19 @@ def vip() -> str:
 @contextmanager
 def serving(rendered: Rendered, address: str, port: int = PORT) -> Iterator[Balancer]:
     run = Path(tempfile.mkdtemp(prefix="cy", dir="/tmp"))
-    text = rendered.text.replace("@DIR@", str(run)).replace("@RUN@", str(run))
+    text = re.sub("@(DIR|RUN|KEYS)@", str(run), rendered.text)
     (run / "haproxy.cfg").write_text(re.sub(r"@MAXCONN:\d+@", "200", text))
     (run / "servers.state").write_text("1\n")
     for name, content in rendered.files.items():
         (run / name).write_text(content)
+    for name, bundle in rendered.keys.items():
+        (run / name).write_text(bundle.pem)
     process = subprocess.Popen(
         ["haproxy", "-db", "-f", str(run / "haproxy.cfg")], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     try:
         opened = run / "stats.sock"
-        until(lambda: process.poll() is not None or (opened.exists() and reachable(address, port)), 5)
+        until(lambda: process.poll() is not None or (opened.exists() and reachable(address, port)), START_S)
         assert process.poll() is None, process.stderr and process.stderr.read()
         yield Balancer(address, run)
     finally:

@@ -48,8 +48,8 @@ def test_a_listeners_port_is_open_on_its_vips_of_both_families():
     ]
 
 
-def test_datagrams_get_to_listeners_for_datagrams():
-    assert rules(listener(protocol="UDP", protocol_port=53))[0] == "ip daddr { 192.0.2.1/32 } udp dport 53 accept"
+def test_datagrams_that_no_member_takes_are_refused():
+    assert rules(listener(protocol="UDP", protocol_port=53))[0] == "ip daddr { 192.0.2.1/32 } udp dport 53 reject"
 
 
 def test_allowed_networks_count_in_their_family_and_overlapping_ones_once():

@@ -8,7 +8,17 @@ from uuid import uuid4
 
 import pytest
 
-from caryatid.model import HEALTHMONITOR, L7POLICY, L7RULE, LISTENER, LOADBALANCER, MEMBER, POOL
+from caryatid.model import (
+    HEALTHMONITOR,
+    L7POLICY,
+    L7RULE,
+    LISTENER,
+    LOADBALANCER,
+    MEMBER,
+    POOL,
+    RATELIMITPOLICY,
+    RATELIMITRULE,
+)
 from caryatid.model.kind import Kind
 from caryatid.store import rows, work
 from caryatid.store.database import Database, Tx
@@ -22,6 +32,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "healthmonitor": {"type": "TCP", "delay": 5, "timeout": 3, "max_retries": 2},
     "l7policy": {"action": "REJECT"},
     "l7rule": {"type": "PATH", "compare_type": "STARTS_WITH", "value": "/"},
+    "ratelimitpolicy": {"action": "DENY"},
+    "ratelimitrule": {"metric": "REQUESTS", "threshold": 10},
 }
 
 
@@ -112,12 +124,15 @@ class Garden:
         pool = self.add(POOL, root)
         listener = self.add(LISTENER, root, default_pool_id=pool)
         policy = self.add(L7POLICY, root, listener_id=listener)
+        limit = self.add(RATELIMITPOLICY, root, listener_id=listener)
         return {
             "loadbalancer": root,
             "pool": pool,
             "listener": listener,
             "l7policy": policy,
             "l7rule": self.add(L7RULE, root, l7policy_id=policy),
+            "ratelimitpolicy": limit,
+            "ratelimitrule": self.add(RATELIMITRULE, root, ratelimitpolicy_id=limit),
             "member": self.add(MEMBER, root, pool_id=pool),
             "healthmonitor": self.add(HEALTHMONITOR, root, pool_id=pool),
         }

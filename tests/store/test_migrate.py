@@ -70,3 +70,39 @@ def test_there_is_a_copy_of_what_was_before_a_migration(tmp_path):
 def test_postgresql_is_backed_up_by_its_own_tools(postgresql, tmp_path):
     assert migrate.backup(postgresql.format("postgres"), tmp_path / "backups") is None
     assert not (tmp_path / "backups").exists()
+
+
+OLD_ROWS = """
+INSERT INTO subnet (id, project_id, created_at, network_id, spec) VALUES
+  ('here', 'p', 't', 'n', '{"attachment": "host"}'), ('there', 'p', 't', 'n', '{"attachment": "uplink"}');
+INSERT INTO port (id, project_id, created_at, subnet_id, network_id, ip_address, device_id, spec) VALUES
+  ('p1', 'p', 't', 'here', 'n', '192.0.2.5', 'lb1', '{"device_owner": "loadbalancer"}'),
+  ('p2', 'p', 't', 'here', 'n', '192.0.2.6', 'lb2', '{"device_owner": "loadbalancer:given"}'),
+  ('p3', 'p', 't', 'here', 'n', '192.0.2.7', '', '{"device_owner": ""}'),
+  ('p4', 'p', 't', 'there', 'n', '198.51.100.5', 'lb3', '{"device_owner": "loadbalancer"}');
+INSERT INTO listener (id, project_id, created_at, loadbalancer_id, protocol, protocol_port, created_generation,
+  changed_generation, spec_generation, deleted_generation, spec) VALUES
+  ('left', 'p', 't', 'lb1', 'HTTP', 80, 1, 1, 1, 2, '{}'), ('l1', 'p', 't', 'lb1', 'TCP', 80, 2, 2, 2, NULL, '{}'),
+  ('l2', 'p', 't', 'lb1', 'UDP', 80, 1, 1, 1, NULL, '{}'), ('l3', 'p', 't', 'lb2', 'HTTPS', 443, 1, 1, 1, NULL, '{}'),
+  ('l4', 'p', 't', 'lb3', 'HTTP', 80, 1, 1, 1, NULL, '{}');
+"""
+
+
+def test_load_balancers_that_were_on_a_host_s_addresses_share_them_and_have_their_ports(empty_url):
+    migrate.upgrade(empty_url, "0007")
+    database = Database(empty_url)
+    with database.transaction() as tx:
+        for statement in filter(str.strip, OLD_ROWS.split(";\n")):
+            tx.connection.exec_driver_sql(statement)
+    database.close()
+    migrate.upgrade(empty_url)
+    database = Database(empty_url)
+    with database.read() as tx:
+        shared = tx.connection.execute(text("SELECT id, sharer FROM port ORDER BY id")).all()
+        bound = tx.connection.execute(text("SELECT * FROM binding ORDER BY listener_id")).all()
+    database.close()
+    assert [(*row,) for row in shared] == [("p1", "lb1"), ("p2", ""), ("p3", ""), ("p4", "")]
+    assert [(*row,) for row in bound] == [
+        ("192.0.2.5", 80, "TCP", "l1", "lb1"), ("192.0.2.5", 80, "UDP", "l2", "lb1"),
+        ("192.0.2.6", 443, "TCP", "l3", "lb2"),
+    ]  # fmt: skip

@@ -89,7 +89,7 @@ def test_a_member_that_nobody_checks_has_no_monitor(garden):
     assert garden.get(MEMBER, ids["member"])["operating_status"] == "NO_MONITOR"
 
 
-@pytest.mark.parametrize("name", ["l7policy", "l7rule"])
+@pytest.mark.parametrize("name", ["l7policy", "l7rule", "ratelimitpolicy", "ratelimitrule"])
 def test_l7_objects_are_online_when_in_effect(garden, name):
     ids = garden.whole()
     assert garden.get(BY_NAME[name], ids[name])["operating_status"] == "OFFLINE"

@@ -30,11 +30,13 @@ def test_a_tree_has_all_that_is_wanted_linked(garden):
     ids = garden.whole()
     garden.whole()
     tree = load(garden, ids["loadbalancer"])
-    assert (tree.loadbalancer.id, tree.generation, tree.deleted) == (ids["loadbalancer"], 7, False)
+    assert (tree.loadbalancer.id, tree.generation, tree.deleted) == (ids["loadbalancer"], len(ids), False)
     (listener,) = tree.listeners
     (policy,) = listener.l7policies
     assert listener.default_pool.pool.id == ids["pool"]
     assert [rule.id for rule in policy.rules] == [ids["l7rule"]]
+    (limit,) = listener.rate_limits
+    assert (limit.policy.id, [rule.id for rule in limit.rules]) == (ids["ratelimitpolicy"], [ids["ratelimitrule"]])
     assert [member.id for member in tree.pools[0].members] == [ids["member"]]
     assert tree.pools[0].healthmonitor.id == ids["healthmonitor"]
     with garden.database.read() as tx:

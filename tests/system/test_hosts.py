@@ -57,6 +57,10 @@ def make(controller: Installation, servers: list[Server]) -> Iterator[Callable[[
         controller.gone(f"loadbalancers/{key}")
 
 
+def test_where_no_agent_is_to_run_no_token_lies_about(controller: Installation) -> None:
+    assert not (controller.directory / "agent" / "token").exists()
+
+
 def on(controller: Installation, loadbalancer_id: str) -> list[str]:
     """The hosts of its amphorae."""
     found = controller.get("/v2/octavia/amphorae", loadbalancer_id=loadbalancer_id)

@@ -25,13 +25,14 @@ pytestmark = pytest.mark.filterwarnings(  # the SDK's own affair
     "ignore:Support for InfluxDB", "ignore::DeprecationWarning", "ignore::PendingDeprecationWarning"
 )
 COMMAND = Path(sys.executable).with_name("openstack")
-ANSWER_S = 30
+ANSWER_S = 60
 
 
 class Shell:
-    """An `openstack` that waits for commands."""
+    """An `openstack` that waits for commands. `word`: with which they begin."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, word: str = "loadbalancer") -> None:
+        self._word = word
         environment = {name: value for name, value in os.environ.items() if not name.startswith("OS_")}
         self._process = subprocess.Popen(
             [COMMAND, "--os-auth-type", "none", "--os-endpoint", url],
@@ -65,12 +66,12 @@ class Shell:
 
     def do(self, command: str) -> None:
         """A command that prints nothing when it is well."""
-        said = self.run(f"loadbalancer {command}")
+        said = self.run(f"{self._word} {command}")
         assert not said, f"{command}: {said}"
 
     def tell(self, command: str) -> Any:
         """A command that prints what it did or found."""
-        said = self.run(f"loadbalancer {command} -f json")
+        said = self.run(f"{self._word} {command} -f json")
         try:
             return json.loads(said)
         except ValueError:
@@ -86,6 +87,15 @@ class Shell:
 def shell(noop_installation: Installation) -> Iterator[Shell]:
     made = Shell(noop_installation.url)
     made.run("help")  # what it says of its own options is no answer of ours
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def keys(noop_installation: Installation) -> Iterator[Shell]:
+    """For the commands of Barbican's client."""
+    made = Shell(f"{noop_installation.url}/v1", "secret")
+    made.run("help")
     yield made
     made.close()
 
@@ -253,6 +263,26 @@ def test_the_command_says_what_was_wrong(shell: Shell, lb: str) -> None:
     said = shell.run("loadbalancer listener create --protocol HTTP --protocol-port 80 lb")
     assert "409" in said
     assert "80" in said
+
+
+def test_barbican_s_command_leads_secrets_and_containers_through_their_lives(keys: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "site.p12"
+    file.write_bytes(b"\x30\x00\xff")
+    made = keys.tell(f"store --name site --secret-type certificate --file {file}")
+    reference = made["Secret href"]
+    assert [one["Secret href"] for one in keys.tell("list --name site")] == [reference]
+    shown = keys.tell(f"get {reference}")
+    assert (shown["Name"], shown["Status"]) == ("site", "ACTIVE")
+    assert "cannot be read" in keys.run(f"secret get {reference} --payload")
+    keys.do(f"update {reference} renewed")
+    assert keys.tell(f"get {reference}")["Content types"] == {"default": "text/plain"}
+    container = keys.tell(f"container create --name site --type certificate --secret certificate={reference}")
+    href = container["Container href"]
+    assert reference in keys.run(f"secret container get {href}"), "it cannot say so in JSON"
+    assert href in keys.run("secret container list --limit 100")
+    keys.do(f"container delete {href}")
+    keys.do(f"delete {reference}")
+    assert "not found" in keys.run(f"secret get {reference}")
 
 
 # -- openstacksdk

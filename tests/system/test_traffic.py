@@ -69,7 +69,7 @@ def test_l7_policies_route_by_what_their_rules_say(
     listener_id, _ = only(installation, loadbalancer)
     pool = {"protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "loadbalancer_id": loadbalancer["id"]}
     other = installation.post("pools", {"pool": pool})["id"]
-    member = {"address": "127.0.0.1", "protocol_port": servers[1].port}
+    member = {"address": installation.member, "protocol_port": servers[1].port}
     installation.post(f"pools/{other}/members", {"member": member})
     policies = (
         ({"action": "REDIRECT_TO_POOL", "redirect_pool_id": other}, {"type": "PATH", "value": "/api"}),
@@ -87,6 +87,31 @@ def test_l7_policies_route_by_what_their_rules_say(
     assert answers(loadbalancer, 3, headers="X-Robot: yes\r\n") == {"403": 3}
     status, headers, _ = ask(loadbalancer["vip_address"], host="old.example")
     assert (status, "http://else.example/" in headers) == (302, True)
+
+
+def test_a_client_gets_no_more_than_its_rate_and_a_reload_forgets_nothing(
+    make: Make, servers: list[Server], installation: Installation
+) -> None:
+    loadbalancer = make(servers[:1])
+    listener_id, _ = only(installation, loadbalancer)
+    limit = {"listener_id": listener_id, "action": "DENY"}
+    policy = installation.post("ratelimitpolicies", {"ratelimitpolicy": limit})["id"]
+    rule = {"metric": "REQUESTS", "threshold": 3, "interval": 600}
+    rule_id = installation.post(f"ratelimitpolicies/{policy}/rules", {"rule": rule})["id"]
+    installation.active(f"ratelimitpolicies/{policy}/rules/{rule_id}")
+    assert answers(loadbalancer, 5) == {"one": 3, "429": 2}
+    pause(11)  # HAProxy 2.6 tells a successor what it knows once it has waited ten seconds itself, for a predecessor
+    table = f"show table {listener_id}.source.600"
+    path = haproxy.socket_of(installation, loadbalancer["id"])
+    before = haproxy.worker(path)
+    installation.put(f"listeners/{listener_id}", {"listener": {"timeout_client_data": 30_000}})
+    installation.active(f"listeners/{listener_id}")
+    assert haproxy.worker(path) != before, "this change needs a reload"
+    until(lambda: "http_req_rate(600000)=3" in haproxy.call(path, table), "the new process has been told", 20)
+    assert answers(loadbalancer, 1) == {"429": 1}
+    installation.delete(f"ratelimitpolicies/{policy}")
+    installation.gone(f"ratelimitpolicies/{policy}")
+    assert answers(loadbalancer, 5) == {"one": 5}
 
 
 def test_a_member_disabled_at_run_time_gets_traffic_after_a_reload_and_its_enablement(
@@ -141,7 +166,7 @@ def test_listeners_of_a_load_balancer_have_pools_of_their_own(
     loadbalancer = make(servers[:1])
     pool = {"protocol": "TCP", "lb_algorithm": "LEAST_CONNECTIONS", "loadbalancer_id": loadbalancer["id"]}
     second = installation.post("pools", {"pool": pool})["id"]
-    member = {"address": "127.0.0.1", "protocol_port": servers[1].port}
+    member = {"address": installation.member, "protocol_port": servers[1].port}
     installation.post(f"pools/{second}/members", {"member": member})
     listener = {"protocol": "TCP", "protocol_port": 8081, "default_pool_id": second}
     made = installation.post("listeners", {"listener": {**listener, "loadbalancer_id": loadbalancer["id"]}})

@@ -11,7 +11,16 @@ import pytest
 
 from caryatid.plan import certificates
 from caryatid.plan.certificates import Identity
-from caryatid.wire.agent import AgentClient, AgentError, AgentTimeout, AgentUnreachable, Configuration, Server
+from caryatid.wire.agent import (
+    AgentClient,
+    AgentError,
+    AgentTimeout,
+    AgentUnreachable,
+    AgentWanting,
+    Configuration,
+    Secrets,
+    Server,
+)
 from caryatid.wire.tls import client_context, server_context
 
 HOST = "h1"
@@ -135,3 +144,31 @@ def test_five_thousand_servers_arrive_as_they_were_sent():
     )
     content = configuration.__pydantic_serializer__.to_json(configuration)
     assert Configuration.model_validate_json(content) == configuration
+
+
+def test_contents_that_an_agent_lacks_are_named(authority):
+    async def scenario():
+        numbers = {"generation": 1, "fence": 1, "hash": "h", "base_hash": "b"}
+        configuration = Configuration(amphora_id="a1", loadbalancer_id="lb1", text="", servers=[], **numbers)
+        wanting = answer(428, {"wanting": ["a" * 64], "more": "of a newer agent"})
+        async with agent(authority, wanting) as client:
+            with pytest.raises(AgentWanting) as lack:
+                await asyncio.to_thread(client.put_configuration, configuration)
+        assert lack.value.wanting == ("a" * 64,)
+
+    asyncio.run(scenario())
+
+
+def test_no_failure_repeats_what_was_secret(authority):
+    secret = "-----BEGIN PRIVATE KEY-----\nMARKED\n"
+    secrets = Secrets(amphora_id="a1", loadbalancer_id="lb1", generation=1, fence=1, contents={"a" * 64: secret})
+
+    async def scenario():
+        answers = (answer(400, {"reason": "no"}), answer(503, {}), answer(500, "x"), b"nonsense")
+        for each in answers:
+            async with agent(authority, each) as client:
+                with pytest.raises(AgentError) as failure:
+                    await asyncio.to_thread(client.put_secrets, secrets)
+                assert "MARKED" not in f"{failure.value!r} {secrets!r}"
+
+    asyncio.run(scenario())

@@ -69,6 +69,18 @@ def test_many_amphorae_share_datagrams_and_each_has_its_own_sequence():
     assert [one for report in reports for one in report.messages] == messages
 
 
+def test_messages_of_one_amphora_read_at_the_same_time_are_parts_of_one():
+    first, other = message(), message()
+    second = {**first, "epoch": "datagrams.1", "listeners": {name(): ("OPEN", 1, 2, 3, 4, 0)}}
+    (datagram,) = pack(KEY, Header("h1", 7, 1), [first, second, other])
+    found = unpack(datagram, keys_of, ReplayGuard()).messages
+    assert [(one["amphora_id"], one["part"]) for one in found] == [
+        (first["amphora_id"], (0, 2)),
+        (first["amphora_id"], (1, 2)),
+        (other["amphora_id"], (0, 1)),
+    ]
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 700), st.integers(1, 40), st.integers(1, 8))
 def test_a_snapshot_of_any_size_fits_into_small_datagrams_and_can_be_put_together(members, listeners, pools):

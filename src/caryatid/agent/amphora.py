@@ -3,16 +3,19 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from caryatid.agent.files import Files, Record
 from caryatid.agent.namespace import Namespace, find
 from caryatid.agent.process import Process, look, started_at
-from caryatid.wire.agent import AmphoraState, Server
+from caryatid.wire.agent import AmphoraState, Configuration, Secrets, Server, Stale
 from caryatid.wire.heartbeat import Role
+from caryatid.wire.network import Plug
 
 if TYPE_CHECKING:
+    from caryatid.agent.datagrams import Datagrams
     from caryatid.agent.keepalived import Keepalived
 
 FAILED_ATTEMPTS = 3
@@ -29,6 +32,10 @@ class Amphora:
         """The table in effect, by (backend, name)."""
         self.leaving: set[tuple[str, str]] = set()
         """Removed servers that still had connections: in maintenance until a later sweep or reload takes them away."""
+        self.keyed = False
+        """Its configuration names keys."""
+        self.wanting = False
+        """Some of them are not here any more; whoever has them shall send them."""
         self.wanted = False
         """Its configuration has a frontend, so a process must live."""
         self.process: Process | None = None
@@ -48,6 +55,8 @@ class Amphora:
         """Where its processes run; None: in the host's own network."""
         self.keepalived: Keepalived | None = None
         """Only in a namespace."""
+        self.datagrams: Datagrams | None = None
+        """Only in a namespace."""
         self.lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -64,7 +73,7 @@ class Amphora:
     def failed(self) -> bool:
         """It is not to be had again here, as far as can be told: it should be replaced elsewhere."""
         long = time.monotonic() - self.down_at >= FAILED_S
-        return self.reviving and not self.healthy and (long or self.attempt >= FAILED_ATTEMPTS)
+        return self.reviving and not self.healthy and not self.wanting and (long or self.attempt >= FAILED_ATTEMPTS)
 
     @property
     def role(self) -> Role | None:
@@ -105,6 +114,8 @@ class Amphora:
             self.process = None
         if self.keepalived:
             self.keepalived.close()
+        if self.datagrams:
+            self.datagrams.close()
 
     def state(self) -> dict[str, Any]:
         """Members of AmphoraState."""
@@ -120,3 +131,23 @@ class Amphora:
             pid=self.process.pid if self.process else None,
             started_at=started_at(self.process.start) if self.process else None,
         ).model_dump()
+
+
+@asynccontextmanager
+async def in_turn(amphora: Amphora, wanted: Configuration | Plug | Secrets) -> AsyncIterator[Stale | None]:
+    """The amphora's lock is held. Or there is a refusal: something newer has been asked for, before, or while this
+    waited for the lock. So of those that wait, only the one with the highest (fence, generation) is obeyed."""
+    order = wanted.fence, wanted.generation
+    if order < amphora.newest:
+        yield stale(amphora.id, amphora.newest)
+        return
+    amphora.newest = order
+    async with amphora.lock:
+        late = order < amphora.newest or amphora.gone
+        yield stale(amphora.id, amphora.newest) if late else None
+
+
+def stale(amphora_id: str, newest: tuple[int, int]) -> Stale:
+    fence, generation = newest
+    said = f"Amphora {amphora_id} was asked for generation {generation} with fence {fence} before."
+    return Stale(reason=said, fence=fence)

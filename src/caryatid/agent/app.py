@@ -15,8 +15,9 @@ from starlette.routing import Route
 
 from caryatid.agent.host import Agent
 from caryatid.agent.install import Broken, Outcome
+from caryatid.agent.keys import Unfit
 from caryatid.agent.probe import probe
-from caryatid.wire.agent import VERSION, Applied, Configuration, Probe, Refusal, Stale
+from caryatid.wire.agent import VERSION, Applied, Configuration, Probe, Refusal, Secrets, Stale, Wanting
 from caryatid.wire.body import ID_PATTERN
 from caryatid.wire.network import Plug
 from caryatid.wire.tls import Peer
@@ -25,7 +26,7 @@ BODY_BYTES_MAX = 16 << 20
 CONTROLLER = "controller"
 AMPHORA_ID = re.compile(ID_PATTERN)
 
-WantedT = TypeVar("WantedT", Configuration, Plug)
+WantedT = TypeVar("WantedT", Configuration, Plug, Secrets)
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -46,6 +47,7 @@ def create_app(agent: Agent, client: Callable[[], ssl.SSLContext]) -> Starlette:
         (f"{one}/network", "PUT", handlers.put_network),
         (f"/{VERSION}/leftovers", "GET", handlers.leftovers),
         (f"{one}/configuration", "PUT", handlers.put_configuration),
+        (f"{one}/secrets", "PUT", handlers.put_secrets),
         (f"{one}/diagnostics", "GET", handlers.diagnostics),
     ]
     return Starlette(routes=[Route(path, _for_controllers(handler), methods=[verb]) for path, verb, handler in table])
@@ -96,6 +98,16 @@ class Handlers:
             return wanted
         return _answer(await self._agent.put_configuration(wanted))
 
+    async def put_secrets(self, request: Request) -> Response:
+        wanted = await _wanted(request, Secrets)
+        if isinstance(wanted, Response):
+            return wanted
+        try:
+            refusal = await self._agent.put_secrets(wanted)
+        except Unfit as error:
+            return _json(Refusal(reason=str(error)), 400)
+        return _answer(refusal) if refusal else Response(status_code=204)
+
     async def delete(self, request: Request) -> Response:
         try:
             numbers = [int(request.query_params[name]) for name in ("generation", "fence")]
@@ -130,6 +142,8 @@ def _answer(outcome: Outcome) -> Response:
             return _json(outcome, 422)
         case Stale():
             return _json(outcome, 412)
+        case Wanting():
+            return _json(outcome, 428)
         case Broken():
             return _json(Refusal(reason=outcome.reason), 503)
 

@@ -10,14 +10,16 @@ import re
 import resource
 import shutil
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 from pydantic import BaseModel, ConfigDict
 
+from caryatid.agent.keys import Keys, named_in
 from caryatid.agent.settings import AgentSettings, make_private
-from caryatid.wire.agent import DIRECTORY_TOKEN, RUN_TOKEN, Configuration, Server
+from caryatid.wire.agent import DIRECTORY_TOKEN, KEYS_TOKEN, RUN_TOKEN, Server
 from caryatid.wire.network import Plug
 
 TOMBSTONE_AGE_S = 7 * 24 * 3600
@@ -67,12 +69,24 @@ class Files:
     """Whom HAProxy's workers run as; empty: the agent's own user."""
     uid: int = 0
     """Theirs alone, instead of that user's: then they see no other files than those in `run`. 0: none."""
+    keys_dir: Path | None = None
+    """In memory; None: nothing is, here."""
 
     @classmethod
     def of(cls, settings: AgentSettings, amphora_id: str) -> "Files":
         """The directory of its sockets is named by a digest: Unix sockets have short paths."""
         short = hashlib.sha256(amphora_id.encode()).hexdigest()[:12]
-        return cls(settings.amphorae_dir / amphora_id, settings.sockets_dir / short, settings.worker_user)
+        return cls(
+            settings.amphorae_dir / amphora_id,
+            settings.sockets_dir / short,
+            settings.worker_user,
+            keys_dir=place / short if (place := settings.keys_dir) else None,
+        )
+
+    @property
+    def keys(self) -> Keys | None:
+        """None: nothing secret can be kept here."""
+        return Keys(self.keys_dir, self.uid) if self.keys_dir else None
 
     @property
     def configuration(self) -> Path:
@@ -110,6 +124,16 @@ class Files:
     @property
     def ruleset(self) -> Path:
         return self.directory / "firewall.nft"
+
+    @property
+    def datagrams(self) -> Path:
+        """Who has them, and how they are checked."""
+        return self.directory / "datagrams.json"
+
+    @property
+    def datagrams_state(self) -> Path:
+        """What of that is in the kernel: gone when the namespace is."""
+        return self.run / "datagrams.json"
 
     @property
     def keepalived(self) -> Path:
@@ -176,6 +200,8 @@ class Files:
         """Remove all of it."""
         for path in (self.directory, self.run):
             shutil.rmtree(path, ignore_errors=True)
+        if self.keys:
+            self.keys.remove()
 
     def load_record(self) -> Record | None:
         """None if there is none that can be read."""
@@ -194,17 +220,25 @@ class Files:
         except (OSError, ValueError, TypeError):
             return []
 
-    def save_servers(self, servers: list[Server]) -> None:
-        write_atomically(self.servers, orjson.dumps(servers, default=tuple), durable=False)
+    def save_servers(self, servers: Iterable[Server]) -> None:
+        write_atomically(self.servers, orjson.dumps(list(servers), default=tuple), durable=False)
 
     def render(self, text: str) -> str:
         """The text with its tokens replaced: what only the host knows."""
-        text = MAXCONN.sub(lambda found: str(min(int(found[1]), connections_max())), self.render_paths(text))
+        most = connections_max(besides=text.count("\n    bind ") + text.count(" check "))
+        text = MAXCONN.sub(lambda found: str(min(int(found[1]), most)), self.render_paths(text))
         return GLOBAL.sub(self._global_section(), text, count=1)
+
+    def server_table(self, servers: Iterable[Server]) -> dict[tuple[str, str], Server]:
+        """Servers by (backend, name), with the tokens in their options replaced."""
+        return {(one.backend, one.name): one._replace(options=self.render_paths(one.options)) for one in servers}
 
     def render_paths(self, text: str) -> str:
         """Of the tokens, only those for directories."""
-        return text.replace(DIRECTORY_TOKEN, str(self.directory)).replace(RUN_TOKEN, str(self.run))
+        if "@" not in text:
+            return text
+        text = text.replace(DIRECTORY_TOKEN, str(self.directory)).replace(RUN_TOKEN, str(self.run))
+        return text.replace(KEYS_TOKEN, str(self.keys_dir)) if self.keys_dir else text
 
     def _global_section(self) -> str:
         if self.uid:
@@ -240,6 +274,22 @@ class Files:
 
     def save_ruleset(self, ruleset: str) -> None:
         write_atomically(self.ruleset, ruleset.encode(), durable=False)
+
+    def arrange_keys(self) -> list[str]:
+        """The names in the stored configuration stand for what it says. Returns the digests of contents that are not
+        here; then nothing has changed."""
+        wanted = named_in(self.configuration)
+        if self.keys is None:
+            return list(wanted.values())
+        missing = self.keys.missing(wanted.values()) if wanted else []
+        if not missing:
+            self.keys.link(wanted)
+        return missing
+
+    def prune_keys(self) -> None:
+        """What neither the stored configuration nor the last good one names is gone, soon."""
+        if self.keys:
+            self.keys.keep({*named_in(self.configuration).values(), *named_in(self.good).values()})
 
     def has_frontend(self) -> bool:
         """Whether the stored configuration needs a process."""
@@ -283,10 +333,11 @@ def needs_process(text: str) -> bool:
     return FRONTEND.search(text) is not None
 
 
-def connections_max() -> int:
-    """HAProxy needs two files a connection and refuses to start if it cannot have them."""
+def connections_max(besides: int = 0) -> int:
+    """HAProxy needs two files a connection, `besides` one for each port and each check, and refuses to start if it
+    cannot have them."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 1_000_000 if hard == resource.RLIM_INFINITY else max((hard - 100) // 2, 10)
+    return 1_000_000 if hard == resource.RLIM_INFINITY else max((hard - 100 - besides) // 2, 10)
 
 
 def write_atomically(path: Path, content: bytes, *, durable: bool) -> None:
@@ -327,8 +378,3 @@ def load_tombstones(directory: Path) -> dict[str, Record]:
 
 def save_tombstone(directory: Path, record: Record) -> None:
     write_atomically(directory / f"{record.amphora_id}.json", record.model_dump_json().encode(), durable=True)
-
-
-def server_table(configuration: Configuration) -> dict[tuple[str, str], Server]:
-    """Servers by (backend, name)."""
-    return {(server.backend, server.name): server for server in configuration.servers}

@@ -13,20 +13,24 @@ from typing import Any
 import structlog
 
 from caryatid.agent import runtime, verdict
-from caryatid.agent.amphora import Amphora
+from caryatid.agent.amphora import Amphora, in_turn, stale
+from caryatid.agent.datagrams import Datagrams
 from caryatid.agent.files import Files, Record, load_tombstones, save_tombstone
-from caryatid.agent.install import Broken, Outcome, install, stale, sweep_adopted
+from caryatid.agent.install import Broken, Outcome, install, sweep_adopted
 from caryatid.agent.keepalived import Keepalived
+from caryatid.agent.keys import NO_MEMORY, NotTaken, named_in, plain_swaps, remove_others
 from caryatid.agent.namespace import NamespaceError, find
 from caryatid.agent.networks import Networks
 from caryatid.agent.ports import bindable_from
 from caryatid.agent.process import Seen, table
 from caryatid.agent.settings import AgentSettings
 from caryatid.agent.supervisor import Supervisor, end_found, found_by_configuration
-from caryatid.wire.agent import VERSION, AgentInfo, AmphoraDetails, Applied, Configuration, Diagnostics, Stale
+from caryatid.wire.agent import VERSION, AgentInfo, AmphoraDetails, Applied, Configuration, Diagnostics, Secrets, Stale
 from caryatid.wire.network import Plug
 
 ADOPTED_AT_ONCE = 8
+CHECKS_AT_ONCE = 400
+"""Of members for datagrams: each is a socket, and an agent has a thousand or so. More members wait for each other."""
 DIAGNOSTIC_PROXIES_MAX = 2000
 OUTPUT_CHARACTERS_MAX = 8000
 TIDY_EVERY_S = 60.0
@@ -45,7 +49,8 @@ async def _nothing_yet(_: Amphora) -> None:
 class Agent:
     """Everything one agent knows. Made for one event loop.
 
-    `changed`, `role_changed`, `installed` and `before_reload` are for whoever reports; see Supervisor, Keepalived.
+    `changed`, `role_changed`, `members_changed`, `installed` and `before_reload` are for whoever reports; see
+    Supervisor, Keepalived, Datagrams.
     """
 
     def __init__(self, settings: AgentSettings, host_id: str, boot_id: int | None = None) -> None:
@@ -55,13 +60,16 @@ class Agent:
         self.amphorae: dict[str, Amphora] = {}
         self.changed: Callable[[Amphora], None] = _nothing
         self.role_changed: Callable[[Amphora], None] = _nothing
+        self.members_changed: Callable[[Amphora], None] = _nothing
         self.installed: Callable[[Amphora], None] = _nothing
         self.removed: Callable[[Amphora], None] = _nothing
         self.before_reload: Callable[[Amphora], Awaitable[None]] = _nothing_yet
         self.bindable_from = bindable_from()
         self.haproxy_version = ""
         self._tombstones: dict[str, Record] = {}
+        self._has_keys = False
         self.networks = Networks(settings)
+        self._checks = asyncio.Semaphore(CHECKS_AT_ONCE)
         self._supervisor = Supervisor(settings.haproxy, self._tell_changed, self._tell_before_reload)
 
     async def open(self) -> None:
@@ -82,12 +90,15 @@ class Agent:
         names = {path.name for path in self.settings.amphorae_dir.iterdir() if path.is_dir()} | {*running, *paired}
         await asyncio.gather(*(adopt(name) for name in names))
         await self.networks.remove_leftovers(self.amphorae)
+        if self.settings.keys_dir:
+            known = [amphora.files.keys for amphora in self.amphorae.values()]
+            await asyncio.to_thread(remove_others, self.settings.keys_dir, known)
 
     def _tell_changed(self, amphora: Amphora) -> None:
         """The pair first: of all that a death sets going, the other amphora's taking over is the most urgent."""
         if amphora.keepalived:
             amphora.keepalived.serve(serving=amphora.healthy)
-        if amphora.space is not None and amphora.process is not None and not amphora.gone:
+        if amphora.space is not None and amphora.healthy and not amphora.gone:
             amphora.spawn(self._claim(amphora))
         self.changed(amphora)
 
@@ -118,8 +129,11 @@ class Agent:
         files.make()
         amphora = Amphora(record, files)
         amphora.servers = {(server.backend, server.name): server for server in files.load_servers()}
+        amphora.keyed = bool(named_in(files.configuration))
         self.amphorae[amphora_id] = amphora
         await self.networks.adopt(amphora)
+        if datagrams := self._datagrams(amphora):
+            await datagrams.adopt()
         if keepalived := self._keepalived(amphora):
             await keepalived.adopt(paired, serving=bool(running) or not files.has_frontend())
         await self._supervisor.adopt(amphora, running)
@@ -130,9 +144,16 @@ class Agent:
         """Keep what HAProxies write within bounds, for ever. Run as a task."""
         while True:
             await asyncio.sleep(TIDY_EVERY_S)
-            files = [amphora.files for amphora in self.amphorae.values()]
-            for one in files:
-                one.trim_output()
+            for amphora in list(self.amphorae.values()):
+                amphora.files.trim_output()
+                await self._look_after_keys(amphora)
+
+    async def _look_after_keys(self, amphora: Amphora) -> None:
+        keys = amphora.files.keys
+        if amphora.keyed or (keys and keys.directory.exists()):
+            async with amphora.lock:
+                if not amphora.gone:
+                    self._supervisor.look_after_keys(amphora)
 
     def close(self) -> None:
         """Let go of everything; the HAProxies go on."""
@@ -145,13 +166,9 @@ class Agent:
         if refusal := self._buried(plug):
             return refusal
         amphora = self.amphorae.get(plug.amphora_id) or self._new(plug)
-        order = (plug.fence, plug.generation)
-        if order < amphora.newest:
-            return stale(amphora)
-        amphora.newest = order
-        async with amphora.lock:
-            if order < amphora.newest or amphora.gone:
-                return stale(amphora)
+        async with in_turn(amphora, plug) as refusal:
+            if refusal:
+                return refusal
             try:
                 await self._connect(amphora, plug)
             except NamespaceError as error:
@@ -168,8 +185,36 @@ class Agent:
         await asyncio.to_thread(amphora.files.make)
         await asyncio.to_thread(amphora.note, amphora.record)
         await self.networks.connect(amphora)
+        self._datagrams(amphora)
 
-    def _buried(self, wanted: Configuration | Plug) -> Stale | None:
+    async def put_secrets(self, secrets: Secrets) -> Stale | Broken | None:
+        """Afterwards these contents are here, for a configuration that follows. Refuses what is older than a deletion,
+        or than anything asked for. Raises keys.Unfit."""
+        if refusal := self._buried(secrets):
+            return refusal
+        amphora = self.amphorae.get(secrets.amphora_id) or self._new(secrets)
+        async with in_turn(amphora, secrets) as refusal:
+            if refusal:
+                return refusal
+            if amphora.files.keys is None:
+                return Broken(NO_MEMORY)
+            try:
+                await asyncio.to_thread(amphora.files.keys.take, secrets.contents)
+                await self._warn_of_swaps()
+            except NotTaken as error:
+                log.error("keys not taken", amphora=amphora.id, reason=str(error))  # noqa: TRY400  says it all
+                return Broken(str(error))
+        return None
+
+    async def _warn_of_swaps(self) -> None:
+        """Once, when there is something to lose."""
+        if not self._has_keys:
+            self._has_keys = True
+            if swaps := await asyncio.to_thread(plain_swaps):
+                remedy = "encrypt the swap, or do without"
+                log.warning("keys may be swapped out to a disk in clear", swaps=swaps, remedy=remedy)
+
+    def _buried(self, wanted: Configuration | Plug | Secrets) -> Stale | None:
         tombstone = self._tombstones.get(wanted.amphora_id)
         if tombstone and (wanted.fence, wanted.generation) <= tombstone.order:
             return Stale(reason=f"Amphora {wanted.amphora_id} was deleted.", fence=tombstone.fence)
@@ -208,7 +253,17 @@ class Agent:
             amphora.keepalived = Keepalived(amphora.files, amphora.space, program, told)
         return amphora.keepalived
 
-    def _new(self, wanted: Configuration | Plug) -> Amphora:
+    def _datagrams(self, amphora: Amphora) -> Datagrams | None:
+        """Its part for datagrams, with or without listeners; None: it has no namespace for them."""
+        if amphora.datagrams is None and amphora.space is not None:
+            told = partial(self._tell_members, amphora)
+            amphora.datagrams = Datagrams(amphora.files, amphora.space, self._checks, told)
+        return amphora.datagrams
+
+    def _tell_members(self, amphora: Amphora) -> None:
+        self.members_changed(amphora)
+
+    def _new(self, wanted: Configuration | Plug | Secrets) -> Amphora:
         record = Record(
             amphora_id=wanted.amphora_id,
             loadbalancer_id=wanted.loadbalancer_id,
@@ -225,10 +280,7 @@ class Agent:
         known = amphora.record if amphora else self._tombstones.get(amphora_id)
         newest = max(amphora.newest, known.order) if amphora and known else known.order if known else (0, 0)
         if (fence, generation) < newest:
-            return Stale(
-                reason=f"Amphora {amphora_id} was asked for generation {newest[1]} with fence {newest[0]} before.",
-                fence=newest[0],
-            )
+            return stale(amphora_id, newest)
         loadbalancer_id = known.loadbalancer_id if known else ""
         tombstone = Record(amphora_id=amphora_id, loadbalancer_id=loadbalancer_id, generation=generation, fence=fence)
         if amphora:

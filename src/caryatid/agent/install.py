@@ -3,18 +3,20 @@
 
 import asyncio
 import ipaddress
+import time
 from pathlib import Path
 from typing import NamedTuple
 
 import structlog
 
-from caryatid.agent import runtime, verdict
-from caryatid.agent.amphora import Amphora
-from caryatid.agent.files import needs_process, server_table, write_atomically
+from caryatid.agent import exchange, runtime, verdict
+from caryatid.agent.amphora import Amphora, in_turn
+from caryatid.agent.files import needs_process, write_atomically
+from caryatid.agent.keys import NO_MEMORY, named_in, noted
 from caryatid.agent.namespace import NamespaceError
 from caryatid.agent.networks import Networks
 from caryatid.agent.supervisor import Failure, Supervisor
-from caryatid.wire.agent import Applied, Configuration, How, Refusal, Server, Stale
+from caryatid.wire.agent import Applied, Configuration, How, Refusal, Server, Stale, Wanting
 
 ADDED_AT_RUN_TIME_MAX = 500
 """`add server` takes longer the more servers there are; for more new ones than this a reload is quicker."""
@@ -30,7 +32,7 @@ class Broken(NamedTuple):
     reason: str
 
 
-Outcome = Applied | Refusal | Stale | Broken
+Outcome = Applied | Refusal | Stale | Broken | Wanting
 
 
 async def install(
@@ -38,33 +40,48 @@ async def install(
 ) -> Outcome:
     """Put a configuration into effect, or say why not; then the last good one stays.
 
-    One at a time for an amphora. Of those that wait, only the one with the highest (fence, generation) is applied; the
-    others are answered Stale: what they ask for is out of date.
+    One at a time for an amphora: see in_turn.
     """
-    order = (wanted.fence, wanted.generation)
-    if order < amphora.newest:
-        return stale(amphora)
-    amphora.newest = order
-    async with amphora.lock:
-        if order < amphora.newest or amphora.gone:
-            return stale(amphora)
+    async with in_turn(amphora, wanted) as refusal:
+        if refusal:
+            return refusal
+        if lacking := await asyncio.to_thread(_lacking, amphora, wanted):
+            return lacking
         before = amphora.files.load_ruleset()
         try:
             await networks.protect(amphora, wanted.nftables)
             outcome = await Installation(amphora, wanted, supervisor, haproxy).run()
             if isinstance(outcome, Applied):
+                outcome = await _share_out(amphora, wanted, outcome)
                 await networks.claim(amphora, told=True)
             elif isinstance(outcome, Refusal):
                 await networks.protect(amphora, before)
+                if amphora.datagrams:
+                    await amphora.datagrams.restore()
         except NamespaceError as error:
             return Broken(str(error))
         return outcome
 
 
-def stale(amphora: Amphora) -> Stale:
-    fence, generation = amphora.newest
-    said = f"Amphora {amphora.id} was asked for generation {generation} with fence {fence} before."
-    return Stale(reason=said, fence=fence)
+async def _share_out(amphora: Amphora, wanted: Configuration, done: Applied) -> Applied:
+    """Afterwards datagrams are shared out as the configuration says. Raises NamespaceError."""
+    if amphora.datagrams is None:
+        if wanted.datagrams:
+            raise NamespaceError("Datagrams need a network of their own.")
+        return done
+    changed = await amphora.datagrams.apply(wanted.datagrams)
+    return Applied(hash=done.hash, how="runtime") if changed and done.how == "unchanged" else done
+
+
+def _lacking(amphora: Amphora, wanted: Configuration) -> Wanting | Broken | None:
+    """What of the contents that it names is not here; or that nothing secret can be kept here."""
+    if not wanted.keys:
+        return None
+    keys = amphora.files.keys
+    if keys is None:
+        return Broken(NO_MEMORY)
+    missing = keys.missing(wanted.keys.values())
+    return Wanting(wanting=missing) if missing else None
 
 
 class Installation:
@@ -73,8 +90,9 @@ class Installation:
     def __init__(self, amphora: Amphora, wanted: Configuration, supervisor: Supervisor, haproxy: str) -> None:
         self.amphora = amphora
         self.wanted = wanted
-        self.table = server_table(wanted)
+        self.table = amphora.files.server_table(wanted.servers)
         self.before = amphora.record
+        self._began = time.monotonic()
         self._supervisor = supervisor
         self._haproxy = haproxy
 
@@ -83,13 +101,14 @@ class Installation:
         if wanted.hash == before.hash and amphora.healthy:
             return await self._note_numbers()
         text = amphora.files.render(wanted.text)
+        text = noted(text, wanted.keys) if wanted.keys else text
         await asyncio.to_thread(self._begin, text)
         if not needs_process(text):
             return await self._stop()
         if before.hash and wanted.base_hash == before.base_hash and amphora.process is not None:
-            if await self._apply_servers():
+            if await self._apply_keys() and await self._apply_servers():
                 return await self._settle("runtime")
-            log.info("servers need a reload", amphora=amphora.id)
+            log.info("a reload is needed", amphora=amphora.id)
         if amphora.process is None:
             return await self._start(text)
         return await self._reload(text)
@@ -98,6 +117,9 @@ class Installation:
 
     async def _note_numbers(self) -> Outcome:
         wanted, record = self.wanted, self.before
+        if wanted.keys:
+            await asyncio.to_thread(self.amphora.files.arrange_keys)
+            self.amphora.wanting = False
         if (wanted.fence, wanted.generation) != record.order:
             self.amphora.record = record.model_copy(update={"fence": wanted.fence, "generation": wanted.generation})
             await asyncio.to_thread(self.amphora.files.save_record, self.amphora.record, durable=True)
@@ -107,6 +129,18 @@ class Installation:
         self.amphora.wanted = False
         await self._supervisor.stop(self.amphora)
         return await self._settle("stopped")
+
+    async def _apply_keys(self) -> bool:
+        """HAProxy uses the contents that its names shall stand for; False: not all of them."""
+        files = self.amphora.files
+        if files.keys is None or not self.wanted.keys:
+            return True
+        before = await asyncio.to_thread(named_in, files.configuration)
+        try:
+            wanted = await asyncio.to_thread(exchange.changes, files.keys, before, self.wanted.keys)
+            return wanted is not None and await exchange.exchange(files.stats_socket, wanted)
+        except (runtime.RuntimeUnavailable, OSError):
+            return False
 
     async def _apply_servers(self) -> bool:
         """Apply the difference of the server tables at run time; False if anything is not as wanted afterwards."""
@@ -151,6 +185,8 @@ class Installation:
 
     async def _reload(self, text: str) -> Outcome:
         amphora, files = self.amphora, self.amphora.files
+        if files.keys and self.wanted.keys:
+            await asyncio.to_thread(files.keys.link, self.wanted.keys)
         if said := await self._check(files.candidate):
             return self._failed(Failure(said, refused=True), said, text)
         try:
@@ -200,7 +236,8 @@ class Installation:
         amphora.record = amphora.record.model_copy(update={"hash": wanted.hash, "base_hash": wanted.base_hash})
         amphora.servers = self.table
         await asyncio.to_thread(self._write_settled, how)
-        log.info("installed", amphora=amphora.id, generation=wanted.generation, how=how)
+        took_ms = round((time.monotonic() - self._began) * 1000, 1)
+        log.info("installed", amphora=amphora.id, generation=wanted.generation, how=how, took_ms=took_ms)
         return Applied(hash=wanted.hash, how=how)
 
     def _write_settled(self, how: How) -> None:
@@ -211,8 +248,22 @@ class Installation:
             files.previous.unlink(missing_ok=True)
             files.good.unlink(missing_ok=True)
             files.good.hardlink_to(files.configuration)
-        files.save_servers(self.wanted.servers)
+        if self.amphora.keyed or self.wanted.keys:
+            self._write_keys(how)
+        files.save_servers(self.table.values())
         files.save_record(self.amphora.record, durable=False)
+
+    def _write_keys(self, how: How) -> None:
+        """The names stand for what they do in the text, also in the last good one: old contents are not kept for it."""
+        files, wanted = self.amphora.files, self.wanted
+        self.amphora.keyed, self.amphora.wanting = bool(wanted.keys), False
+        if how == "stopped":
+            files.good.unlink(missing_ok=True)
+        elif how == "runtime" and files.good.exists() and named_in(files.good) != wanted.keys:
+            content = noted(files.good.read_text(), wanted.keys).encode()
+            write_atomically(files.good, content, durable=False)
+        files.arrange_keys()
+        files.prune_keys()
 
     def _failed(self, failure: Failure, said: str, text: str) -> Outcome:
         """The last good configuration goes on; the numbers stay, so that the refused one does not come back later."""
@@ -222,10 +273,11 @@ class Installation:
         amphora.record = amphora.record.model_copy(update=kept)
         amphora.files.candidate.unlink(missing_ok=True)
         amphora.files.save_record(amphora.record, durable=False)
+        amphora.files.arrange_keys()
         if not failure.refused:
             log.error("installation failed", amphora=amphora.id, said=failure.said[-1000:])
             return Broken("HAProxy did not become ready in time.")
-        answer = verdict.refusal(said or failure.said, text)
+        answer = verdict.refusal((said or failure.said).replace(f"{amphora.files.keys_dir}/", ""), text)
         log.warning("configuration refused", amphora=amphora.id, reason=answer.reason, culprits=answer.culprits)
         return answer
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface, ip_network
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -65,6 +65,15 @@ class Route:
     source: str | None = None
     """The address from which we speak to it; None: the kernel chooses."""
     table: int = TABLE_MAIN
+
+
+class Rule(NamedTuple):
+    """Packets of a family that follow a table of their own: those from a source (a network), or with a mark."""
+
+    version: int
+    table: int
+    source: str = ""
+    mark: int = 0
 
 
 class Links:
@@ -204,31 +213,30 @@ class Links:
                 found.add(names.get(_attribute(message, "RTA_OIF") or 0, ""))
         return found - {""}
 
-    def rules(self) -> set[tuple[str, int]]:
-        """Our rules: (source, table)."""
+    def rules(self) -> set[Rule]:
+        """Ours."""
         found = set()
-        for family in FAMILIES.values():
+        for version, family in FAMILIES.items():
             for message in self._netlink.get_rules(family=family):
-                if _attribute(message, "FRA_PRIORITY") == RULE_PRIORITY and message["src_len"]:
-                    source = f"{_attribute(message, 'FRA_SRC')}/{message['src_len']}"
-                    found.add((source, int(_attribute(message, "FRA_TABLE") or 0)))
+                if _attribute(message, "FRA_PRIORITY") == RULE_PRIORITY:
+                    source = f"{_attribute(message, 'FRA_SRC')}/{message['src_len']}" if message["src_len"] else ""
+                    mark = int(_attribute(message, "FRA_FWMARK") or 0)
+                    found.add(Rule(version, int(_attribute(message, "FRA_TABLE") or 0), source, mark))
         return found
 
-    def set_rules(self, wanted: set[tuple[str, int]]) -> None:
-        """Afterwards packets from each of these sources, and from no other, follow a table of their own."""
+    def set_rules(self, wanted: set[Rule]) -> None:
+        """Afterwards packets of which these speak, and no others, follow a table of their own."""
         present = self.rules()
         for verb, some in (("add", wanted - present), ("del", present - wanted)):
-            for source, table in some:
-                address = ip_network(source)
-                with _allowed("rule", source, errno.EEXIST, errno.ENOENT):
-                    self._netlink.rule(
-                        verb,
-                        family=FAMILIES[address.version],
-                        src=str(address.network_address),
-                        src_len=address.prefixlen,
-                        table=table,
-                        priority=RULE_PRIORITY,
-                    )
+            for rule in some:
+                said: dict[str, Any] = {"family": FAMILIES[rule.version], "table": rule.table}
+                if rule.source:
+                    network = ip_network(rule.source)
+                    said |= {"src": str(network.network_address), "src_len": network.prefixlen}
+                if rule.mark:
+                    said |= {"fwmark": rule.mark}
+                with _allowed("rule", str(rule), errno.EEXIST, errno.ENOENT):
+                    self._netlink.rule(verb, **said, priority=RULE_PRIORITY)
 
     # -- neighbours
 

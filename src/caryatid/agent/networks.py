@@ -7,19 +7,20 @@ Everything slow is done by a thread; what is remembered is an amphora's `record`
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import structlog
 
 from caryatid.agent import firewall
 from caryatid.agent.amphora import Amphora
-from caryatid.agent.claim import Ear, Voice, others
+from caryatid.agent.claim import Voice, others
 from caryatid.agent.files import Files, Record
 from caryatid.agent.namespace import Namespace, NamespaceError, attempt, find, ours
+from caryatid.agent.protocols import carried
 from caryatid.agent.settings import AgentSettings, mapped
+from caryatid.agent.watch import Watches
 from caryatid.wire.conductor import HostFacts
 from caryatid.wire.network import Plug
 
@@ -30,45 +31,27 @@ PACKAGES = {"nft": "nftables", "keepalived": "keepalived", "nsenter": "util-linu
 """Programs that connected amphorae need, and Debian's packages that have them."""
 SAY_AFTER_S = (0.0, 0.2, 0.5, 1.0, 2.0)
 """Pauses between announcements of a VIP: any one of them may be lost."""
-DOUBT_S = 60.0
-"""How long somebody else's claim counts after it was last heard."""
-ASK_EVERY_S = 5.0
-ASK_TIMES = 3
-"""Once may be an accident."""
-ASK_AGAIN_S = 0.5
 
 log = structlog.get_logger()
 
 
-async def _there() -> bool:
-    return True
-
-
-@dataclass
-class Watch:
-    """What is heard about the VIPs of one amphora."""
-
-    ears: list[Ear] = field(default_factory=list)
-    heard_at: float = float("-inf")
-    doubting: bool = False
-
-
 class Networks:
-    """`reachable` asks whether any controller can be; it is called only when somebody else claims a VIP."""
+    """What the amphorae of a host are connected to."""
 
     def __init__(self, settings: AgentSettings) -> None:
         self._settings = settings
         self._uplinks = {uplink.name: uplink for uplink in settings.uplinks}
         self._before = settings.state_dir / "before.json"
-        self._watches: dict[str, Watch] = {}
         self._up_since = time.monotonic()
         self._changing = asyncio.Lock()
         """What routed amphorae share on the host is changed by one at a time."""
-        self.reachable: Callable[[], Awaitable[bool]] = _there
+        self.watches = Watches(self.release)
         self.attachments: tuple[str, ...] = ("loopback", "host")
         """What amphorae here can be connected to; a fact that the controllers are told."""
         self.uplinks: tuple[str, ...] = ()
         """Names of the physical networks that are usable."""
+        self.protocols: tuple[str, ...] = ()
+        """Those of datagrams that can be carried."""
 
     # -- the host
 
@@ -80,6 +63,7 @@ class Networks:
             else:
                 log.info("no networks", reason=hindrance)
             return
+        self.protocols = tuple(await asyncio.to_thread(carried))
         self.uplinks = tuple(await asyncio.to_thread(self._prepared))
         self.attachments += ("uplink", "routed") if self.uplinks else ("routed",)
 
@@ -100,7 +84,8 @@ class Networks:
 
     def add_to(self, facts: HostFacts) -> HostFacts:
         """What the controllers are told of the host."""
-        return facts.model_copy(update={"attachments": [*self.attachments], "uplinks": [*self.uplinks]})
+        told = {"attachments": self.attachments, "uplinks": self.uplinks, "protocols": self.protocols}
+        return facts.model_copy(update={name: [*words] for name, words in told.items()})
 
     async def dismantle(self, known: Iterable[Files]) -> None:
         """Nothing is left of the networks of these amphorae, whose processes have ended. All can be made anew."""
@@ -136,12 +121,14 @@ class Networks:
         amphora.space = self.space(amphora.id)
         async with self._changing if _routed(_plug(amphora)) else nullcontext():
             await asyncio.to_thread(self._connect, amphora)
-        self._listen(amphora)
+        self.watches.listen(amphora, _plug(amphora))
 
     def _connect(self, amphora: Amphora) -> None:
         from caryatid.agent.plug import connect
 
         fresh = connect(self._connection(amphora))
+        if fresh:
+            amphora.files.datagrams_state.unlink(missing_ok=True)
         if fresh and (ruleset := amphora.files.load_ruleset()):
             firewall.load(ruleset, amphora.space)
 
@@ -157,7 +144,7 @@ class Networks:
         amphora.space = self.space(amphora.id)
         try:
             if amphora.space.exists:
-                self._listen(amphora)
+                self.watches.listen(amphora, _plug(amphora))
             else:
                 await self.connect(amphora)
         except NamespaceError as error:
@@ -177,7 +164,7 @@ class Networks:
         """Put a ruleset into effect, unless it is. Raises NamespaceError."""
         files = amphora.files
         if amphora.space is not None and ruleset and ruleset != files.load_ruleset():
-            await asyncio.to_thread(firewall.load, ruleset, amphora.space)
+            await asyncio.to_thread(firewall.replace, ruleset, amphora.space)
             files.save_ruleset(ruleset)
 
     async def claim(self, amphora: Amphora, *, told: bool) -> None:
@@ -305,59 +292,9 @@ class Networks:
         except NamespaceError:
             return {}
 
-    # -- others
-
     def forget(self, amphora: Amphora) -> None:
-        """Stop listening."""
-        watch = self._watches.pop(amphora.id, None)
-        for ear in watch.ears if watch else ():
-            asyncio.get_running_loop().remove_reader(ear.socket)
-            ear.close()
-
-    def _listen(self, amphora: Amphora) -> None:
-        """Hear who claims the VIPs, but for a pair's, where keepalived does that. Raises NamespaceError."""
-        self.forget(amphora)
-        plug = _plug(amphora)
-        if plug.shared or amphora.space is None:
-            return
-        watch = self._watches[amphora.id] = Watch()
-        with ExitStack() as inside:
-            inside.enter_context(amphora.space.entered())
-            for index, leg in enumerate(plug.legs):
-                if leg.attachment == "uplink":
-                    watch.ears += [Ear(f"eth{index}", vip) for vip in leg.vips]
-        for ear in watch.ears:
-            asyncio.get_running_loop().add_reader(ear.socket, self._heard, amphora, watch, ear)
-
-    def _heard(self, amphora: Amphora, watch: Watch, ear: Ear) -> None:
-        sightings = ear.heard()
-        if not sightings or not amphora.record.claims:
-            return
-        watch.heard_at = time.monotonic()
-        if not watch.doubting:
-            watch.doubting = True
-            log.warning("VIP claimed by another", amphora=amphora.id, vip=ear.vip, mac=sightings[0].mac)
-            amphora.spawn(self._doubt(amphora, watch))
-
-    async def _any_controller(self) -> bool:
-        for _ in range(ASK_TIMES):
-            if await self.reachable():
-                return True
-            await asyncio.sleep(ASK_AGAIN_S)
-        return False
-
-    async def _doubt(self, amphora: Amphora, watch: Watch) -> None:
-        """Two say that they have a VIP. A controller that can be reached decides; else one has decided without us."""
-        try:
-            while time.monotonic() < watch.heard_at + DOUBT_S and not amphora.gone:
-                if not await self._any_controller():
-                    async with amphora.lock:
-                        await self.release(amphora)
-                    log.error("VIPs given up: another has them, and no controller can be reached", amphora=amphora.id)
-                    return
-                await asyncio.sleep(ASK_EVERY_S)
-        finally:
-            watch.doubting = False
+        """Stop listening for others that claim its VIPs."""
+        self.watches.forget(amphora)
 
 
 async def _say(voices: list[Voice]) -> None:

@@ -13,10 +13,10 @@ from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
 from caryatid.agent import uplink as host
-from caryatid.agent.links import FOUR, TABLE_MAIN, Interface, Link, Links, Route, single
+from caryatid.agent.links import FOUR, TABLE_MAIN, Interface, Link, Links, Route, Rule, single
 from caryatid.agent.namespace import Namespace, NamespaceError, short
 from caryatid.agent.settings import Uplink
-from caryatid.wire.network import LEGS_MAX, Plug, WireLeg
+from caryatid.wire.network import LEG_MARKS_FROM, LEGS_MAX, Plug, WireLeg
 
 TABLES_FROM = 100
 """Routing table of leg i, if it is not the first of its family, is this plus i."""
@@ -85,15 +85,16 @@ class Connection:
                 yield from (Route(_everywhere(version), name, gateway, source, table) for table in tables)
                 mains.add(version)
 
-    def rules(self) -> set[tuple[str, int]]:
-        """Which sources follow a table of their own."""
+    def rules(self) -> Iterator[Rule]:
+        """What follows a leg's own table: packets from its addresses, and those that the ruleset marks for it."""
         tables = {route.interface: route.table for route in self.routes() if route.table != TABLE_MAIN and route.via}
-        return {
-            (str(single(address).network), tables[name])
-            for _, name, leg in self.legs()
-            if name in tables
-            for address in (*leg.vips, *([leg.address] if leg.address else []))
-        }
+        for index, name, leg in self.legs():
+            if name not in tables:
+                continue
+            version = ip_network(leg.cidr).version
+            yield Rule(version, tables[name], mark=LEG_MARKS_FROM + index)
+            for address in (*leg.vips, *([leg.address] if leg.address else [])):
+                yield Rule(version, tables[name], source=str(single(address).network))
 
 
 def connect(wanted: Connection) -> bool:
@@ -122,7 +123,7 @@ def restore_routes(wanted: Connection, links: Links) -> None:
     """Inside: afterwards all routes are there; with an interface's last address the kernel has removed its routes."""
     for route in wanted.routes():
         links.set_route(route)
-    links.set_rules(wanted.rules())
+    links.set_rules(set(wanted.rules()))
 
 
 def disconnect(wanted: Connection) -> None:

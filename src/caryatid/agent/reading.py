@@ -19,17 +19,24 @@ MEMBER_STATUS: dict[str, MemberStatus] = {
 
 @dataclass(frozen=True)
 class Reading:
-    """What one amphora's HAProxy said."""
+    """What one amphora said of itself."""
 
     epoch: str
     running: bool
     at: int
     listeners: dict[str, Listener] = field(default_factory=dict)
     pools: dict[str, Pool] = field(default_factory=dict)
+    beside: "Reading | None" = None
+    """Of what it serves without HAProxy: its counters have an epoch of their own."""
+
+    @property
+    def epochs(self) -> tuple[str, ...]:
+        return (self.epoch, *(self.beside.epochs if self.beside else ()))
 
 
 def interpret(rows: Iterable[runtime.Row]) -> tuple[dict[str, Listener], dict[str, Pool]]:
-    """Read `show stat`: frontends are listeners, backends `<pool id>:<listener id>` are pools, servers are members."""
+    """Read `show stat`: frontends are listeners, backends `<pool id>:<listener id>` are pools (others only hold a table
+    of clients), servers are members."""
     listeners: dict[str, Listener] = {}
     pools: dict[str, Pool] = {}
     for row in rows:
@@ -37,7 +44,7 @@ def interpret(rows: Iterable[runtime.Row]) -> tuple[dict[str, Listener], dict[st
             full = 0 < row.sessions_max <= row.sessions
             counters = (row.bytes_in, row.bytes_out, row.sessions, row.sessions_total, row.request_errors)
             listeners[row.proxy] = ("FULL" if full else "OPEN", *counters)
-        elif row.kind == runtime.BACKEND:
+        elif row.kind == runtime.BACKEND and ":" in row.proxy:
             members = pools[row.proxy][1] if row.proxy in pools else {}
             pools[row.proxy] = ("UP" if row.status.startswith("UP") else "DOWN", members)
         elif row.kind == runtime.SERVER:

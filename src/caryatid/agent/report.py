@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tells the health service what the amphorae look like: changes at once, counters when they move, all of it in turns.
 
-HAProxy logs each change of a server's state to a socket of ours; that wakes a reading of its statistics.
+HAProxy logs each change of a server's state to a socket of ours; that wakes a reading of its statistics. What is served
+without HAProxy is read beside, and told in messages of its own: its counters do not begin anew with HAProxy.
 """
 
 import asyncio
@@ -9,6 +10,8 @@ import contextlib
 import random
 import socket
 import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,6 +20,7 @@ import structlog
 from caryatid.agent import runtime
 from caryatid.agent.amphora import Amphora
 from caryatid.agent.host import Agent
+from caryatid.agent.namespace import NamespaceError
 from caryatid.agent.reading import Reading, difference, interpret
 from caryatid.agent.sender import Sender
 from caryatid.wire.heartbeat import AmphoraMessage, HostMessage, Listener, Pool
@@ -88,6 +92,7 @@ class Reporter:
         agent = self._agent
         agent.changed = self._changed
         agent.role_changed = self._recast
+        agent.members_changed = self._stirred
         agent.installed = self._installed
         agent.removed = self._removed
         agent.before_reload = self._before_reload
@@ -132,6 +137,11 @@ class Reporter:
             watch = self._watch(amphora)
             reading = Reading(amphora.epoch, running=amphora.healthy, at=self._now())
             self._send_edge(watch, self._message(watch, reading, full=False))
+
+    def _stirred(self, amphora: Amphora) -> None:
+        """A member works, or does not any more, and it was not HAProxy that said so."""
+        if not amphora.gone:
+            self._watch(amphora).rouse()
 
     def _installed(self, amphora: Amphora) -> None:
         if not amphora.gone:
@@ -210,25 +220,44 @@ class Reporter:
             return
         now = time.monotonic()
         last = watch.last
-        if last is None or watch.full or now >= watch.next_full or last.epoch != reading.epoch:
+        if last is None or watch.full or now >= watch.next_full or last.epochs != reading.epochs:
             watch.full = False
             watch.next_full = now + self._snapshot_s
-            message = self._message(
-                watch, reading, full=reading.running, listeners=reading.listeners, pools=reading.pools
-            )
+            messages = list(self._snapshot(watch, reading))
         else:
-            listeners, pools = difference(last, reading)
-            message = self._message(watch, reading, full=False, listeners=listeners, pools=pools)
-            if not listeners and not pools:
-                return
+            messages = list(self._news(watch, last, reading))
         watch.last = reading
-        if edge:
-            self._send_edge(watch, message)
-        else:
-            self._sender.send([message])
+        if edge and messages:
+            self._send_edge(watch, *messages)
+        elif messages:
+            self._sender.send(messages)
+
+    def _snapshot(self, watch: Watch, reading: Reading) -> Iterator[AmphoraMessage]:
+        """All there is to say: together, as they are of the same moment, they are the whole."""
+        for one in (reading, reading.beside):
+            if one is not None:
+                yield self._message(watch, one, full=reading.running, listeners=one.listeners, pools=one.pools)
+
+    def _news(self, watch: Watch, last: Reading, reading: Reading) -> Iterator[AmphoraMessage]:
+        for old, new in ((last, reading), (last.beside, reading.beside)):
+            listeners, pools = difference(old, new) if old and new else ({}, {})
+            if new and (listeners or pools):
+                yield self._message(watch, new, full=False, listeners=listeners, pools=pools)
 
     async def _read(self, watch: Watch) -> Reading | None:
         """None if nothing can be said now; a death is told by the supervisor."""
+        reading, datagrams = await self._ask(watch), watch.amphora.datagrams
+        if reading is None or datagrams is None:
+            return reading
+        try:
+            beside = await datagrams.read()
+        except NamespaceError as error:
+            log.warning("datagrams not read", amphora=watch.amphora.id, reason=str(error))
+            return None
+        return replace(reading, beside=replace(beside, at=reading.at, running=reading.running)) if beside else reading
+
+    async def _ask(self, watch: Watch) -> Reading | None:
+        """HAProxy, if there is one."""
         amphora = watch.amphora
         epoch, at = amphora.epoch, self._now()
         if not amphora.wanted:
@@ -294,19 +323,21 @@ class Reporter:
         )
         if watch.amphora.failed and not reading.running:
             message["failed"] = True
+        if watch.amphora.wanting:
+            message["wanting"] = True
         if watch.amphora.role:
             message["role"] = watch.amphora.role
         return message
 
-    def _send_edge(self, watch: Watch, message: AmphoraMessage) -> None:
+    def _send_edge(self, watch: Watch, *messages: AmphoraMessage) -> None:
         """To every target, and once more shortly after if nothing newer was sent meanwhile: datagrams get lost."""
-        watch.sent_at = message["at"]
-        if self._sender.send([message], everywhere=True) <= AGAIN_DATAGRAMS_MAX:
-            self._loop.call_later(AGAIN_S, self._send_again, watch, message)
+        watch.sent_at = messages[-1]["at"]
+        if self._sender.send(messages, everywhere=True) <= AGAIN_DATAGRAMS_MAX:
+            self._loop.call_later(AGAIN_S, self._send_again, watch, messages)
 
-    def _send_again(self, watch: Watch, message: AmphoraMessage) -> None:
-        if watch.sent_at == message["at"] and not self._closed:
-            self._sender.send([message], everywhere=True)
+    def _send_again(self, watch: Watch, messages: Sequence[AmphoraMessage]) -> None:
+        if watch.sent_at == messages[-1]["at"] and not self._closed:
+            self._sender.send(messages, everywhere=True)
 
     def _now(self) -> int:
         """Milliseconds since the epoch, always rising, so that a later reading is known as such."""

@@ -4,6 +4,8 @@
 import asyncio
 import contextlib
 import random
+import resource
+import shutil
 import socket
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
@@ -32,6 +34,7 @@ REFRESH_BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 REFRESH_EVERY_S = 600.0
 KEY_PAUSE_S = 15.0
 """A new heartbeat key is used no sooner: by then every receiver has asked for it (services.health.KEY_S)."""
+FILES_MAX = 65_536
 ANEW = (
     "If this host shall be one again: make a token on a controller (`caryatid host token`), stop this agent, remove "
     "enrolment.json and host.pem from its state directory, and start it with --token-file."
@@ -50,6 +53,7 @@ async def run(settings: AgentSettings, stop: asyncio.Event, ready: Callable[[], 
     Raises CaryatidError if that cannot begin: no identity and no valid token, directories that are not ours.
     """
     settings.make_directories()
+    _open_more_files()
     listener = open_listener(settings)
     try:
         facts = await host_facts(settings, listener)
@@ -66,12 +70,20 @@ async def run(settings: AgentSettings, stop: asyncio.Event, ready: Callable[[], 
         listener.close()
 
 
+def _open_more_files() -> None:
+    """Each member for datagrams that says nothing is a socket of ours."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_MAX if hard == resource.RLIM_INFINITY else min(FILES_MAX, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 async def _serve(
     settings: AgentSettings, agent: Agent, host: Identity, facts: HostFacts, listener: socket.socket
 ) -> None:
     """Answer, report and stay known until cancelled."""
     facts = agent.networks.add_to(facts)
-    agent.networks.reachable = lambda: _reachable(host)
+    agent.networks.watches.reachable = lambda: _reachable(host)
     reporter = _reporter(settings, agent, host)
     reporter.open()
     door = server(create_app(agent, lambda: host.client), host.server)
@@ -107,13 +119,15 @@ async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
 
 
 async def stop_data_plane(settings: AgentSettings) -> int:
-    """End every HAProxy and keepalived of this state directory, and remove their networks; return how many amphorae had
-    an HAProxy. The agent must not be running."""
+    """End every HAProxy and keepalived of this state directory, and remove their networks and keys; return how many
+    amphorae had an HAProxy. The agent must not be running."""
     processes = await asyncio.to_thread(lambda: list(table()))
     paired = found_by_configuration(settings.amphorae_dir, processes, "keepalived.conf")
     await asyncio.gather(*(end_found(found) for found in paired.values()))
     running = found_by_configuration(settings.amphorae_dir, processes)
     await asyncio.gather(*(end_found(found) for found in running.values()))
+    if settings.keys_dir:
+        await asyncio.to_thread(shutil.rmtree, settings.keys_dir, ignore_errors=True)
     await Networks(settings).dismantle(Files.of(settings, path.name) for path in settings.amphorae_dir.glob("*"))
     return len(running)
 

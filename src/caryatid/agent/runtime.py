@@ -66,6 +66,12 @@ async def call_all(socket: Path, commands: Sequence[str]) -> list[str]:
     return complaints
 
 
+async def converse(socket: Path, commands: Sequence[str], timeout_s: float = CALL_TIMEOUT_S) -> str:
+    """Send commands, of which some have a payload (`<<`, and an empty line at its end), over one connection; return
+    what HAProxy says to all of them together, in order. Raises RuntimeUnavailable."""
+    return await call(socket, "\n".join(["prompt", *commands, "quit"]), timeout_s)
+
+
 def _lines(commands: Iterable[str]) -> Iterable[str]:
     line: list[str] = []
     size = 0

@@ -49,7 +49,7 @@ class Sender:
             sender.close()
         self._sockets.clear()
 
-    def send(self, messages: list[Message], *, everywhere: bool = False) -> int:
+    def send(self, messages: Sequence[Message], *, everywhere: bool = False) -> int:
         """They are on their way to the receiver whose turn it is, or to all; the number of datagrams for one."""
         if not self._targets:
             return 0

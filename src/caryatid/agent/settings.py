@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an operator decides about an agent."""
 
+import ctypes
 import hashlib
 import os
 import pwd
@@ -23,6 +24,9 @@ CAN_CHANGE_USER = 1 << 6 | 1 << 7
 """CAP_SETGID and CAP_SETUID (capabilities(7))."""
 
 
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a directory in it is made 0700 and checked to be ours
+IN_MEMORY = frozenset({0x01021994, 0x858458F6})
+"""tmpfs and ramfs (statfs(2))."""
 RUN_NETNS = Path("/run/netns")
 """Where `ip netns` looks."""
 UPLINK = re.compile(r"(?P<name>[A-Za-z0-9_.-]{1,12})=(?:(?P<how>bridge|macvlan):)?(?P<interface>[^\s/:,]{1,15})")
@@ -147,6 +151,12 @@ class AgentSettings:
         return Path("/tmp") / f"caryatid-{os.getuid()}-{digest}"  # noqa: S108 - made 0700 and checked to be ours
 
     @property
+    def keys_dir(self) -> Path | None:
+        """Where private keys are: beside the sockets, if that is in memory; None: nowhere here is."""
+        places = (self.sockets_dir / "keys", SHARED_MEMORY / f"caryatid-{os.getuid()}-{self._digest()}")
+        return next(filter(in_memory, places), None)
+
+    @property
     def namespaces(self) -> Path:
         """How the paths of amphorae's network namespaces begin: where `ip netns` looks, if we may write there. The
         names tell this agent's from those of others on the machine."""
@@ -173,6 +183,16 @@ class AgentSettings:
             raise UnusableDirectory(
                 f"The runtime directory {self.sockets_dir} is longer than {SOCKET_PATH_MAX} bytes; sockets do not fit."
             )
+
+
+def in_memory(path: Path) -> bool:
+    """Whether what is written there is kept in memory, as the kernel says of the nearest directory that there is."""
+    while not path.exists():
+        path = path.parent
+    told = ctypes.create_string_buffer(1024)
+    if ctypes.CDLL(None).statfs(os.fsencode(path), told):
+        return False
+    return ctypes.c_long.from_buffer(told).value & 0xFFFFFFFF in IN_MEMORY
 
 
 def make_private(path: Path, *, passable: bool = False) -> None:

@@ -57,6 +57,10 @@ class Supervisor:
     async def start(self, amphora: Amphora) -> Failure | None:
         """Start HAProxy with the stored configuration and wait until it serves. The caller holds the lock."""
         files = amphora.files
+        if files.arrange_keys():
+            self._miss_keys(amphora)
+            return Failure("Keys that the configuration names are not in memory.", refused=False)
+        amphora.wanting = False
         for socket in (files.stats_socket, files.master_socket):
             socket.unlink(missing_ok=True)
         files.server_state.write_text(f"1\n{runtime.STATE_HEADER}\n")
@@ -80,6 +84,20 @@ class Supervisor:
         files.save_record(amphora.record, durable=False)
         self._changed(amphora)
         return None
+
+    def _miss_keys(self, amphora: Amphora) -> None:
+        """They were in memory alone. That they are gone is told at once, and again as long as it is so."""
+        if not amphora.wanting:
+            amphora.wanting = True
+            log.warning("keys are not in memory", amphora=amphora.id)
+            self._changed(amphora)
+
+    def look_after_keys(self, amphora: Amphora) -> None:
+        """Its names stand for what they should, and nothing else is kept. The caller holds the lock."""
+        if amphora.files.arrange_keys():
+            self._miss_keys(amphora)
+        else:
+            amphora.files.prune_keys()
 
     async def reload(self, amphora: Amphora) -> Failure | None:
         """Make HAProxy read the stored configuration anew, without losing connections. The caller holds the lock."""
@@ -198,6 +216,8 @@ class Supervisor:
         """The stored configuration, or else the last good one. What an old master left ends after that: hitless."""
         files, orphaned = amphora.files, amphora.record.pid
         failure = await self.start(amphora)
+        if amphora.wanting:  # what the old master left serves meanwhile
+            return
         other = files.good.exists() and not files.good.samefile(files.configuration)
         if failure is not None and failure.refused and other:
             files.configuration.unlink()

@@ -19,7 +19,7 @@ from caryatid.control.door import Door
 from caryatid.errors import Fault, Refused
 from caryatid.store.wake import Wakeups
 
-from . import auth, failovers, hosts, jobs, networks, openapi, service
+from . import auth, certificates, failovers, hosts, jobs, networks, openapi, secrets, service
 from .call import Call, answer
 from .octavia import routes
 from .octavia.errors import BeforeResource, answer_error
@@ -37,7 +37,7 @@ JSON_TYPES = frozenset(
     }
 )
 ANY_TYPES = frozenset({b"*/*", b"application/*", b"application/json"})
-OPEN_TO_ANY = frozenset({"/healthcheck", "/metrics", "/docs"})
+OPEN_TO_ANY = frozenset({"/healthcheck", "/metrics", "/docs", secrets.PAYLOAD})
 NO_SCRIPTS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
 
 
@@ -55,7 +55,9 @@ def operations(settings: Settings, wakeups: Wakeups) -> list[Operation]:
         *routes.operations(settings),
         *networks.operations(),
         *hosts.operations(),
+        *certificates.operations(),
         *failovers.operations(),
+        *secrets.operations(),
         *jobs.operations(wakeups),
     ]
     return [*found, *_documents(found)]
@@ -109,8 +111,11 @@ class Entry:
         path = dict(zip(operation.names, values, strict=True))
         call = Call(self.door, auth.caller(headers, request_id), scope, receive, path)
         if operation.takes is not None:
-            _refuse_other_bodies(headers.get(b"content-type", b""))
-            call.body = parse(await read(receive, headers, self.door.settings.body_size_max))
+            if operation.takes.is_json:
+                _refuse_other_bodies(headers.get(b"content-type", b""))
+            call.raw = await read(receive, headers, self.door.settings.body_size_max)
+            if operation.takes.is_json:
+                call.body = parse(call.raw)
         return await operation.handler(call)
 
 

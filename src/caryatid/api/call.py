@@ -40,6 +40,8 @@ class Call:
     """What the path names: `{"pool_id": …, "id": …}`."""
     body: Any = None
     """The JSON document that came with it, if its operation takes one; None: an empty body."""
+    raw: bytes = b""
+    """The body as it came, if its operation takes one."""
 
     @property
     def pairs(self) -> Pairs:

@@ -41,6 +41,10 @@ class Body:
     """The key of the paging links."""
     media_types: tuple[str, ...] = ("application/json",)
 
+    @property
+    def is_json(self) -> bool:
+        return "application/json" in self.media_types
+
 
 @dataclass(frozen=True)
 class Operation:

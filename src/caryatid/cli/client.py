@@ -4,7 +4,7 @@
 import ipaddress
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
 from urllib.parse import parse_qsl, quote, urlsplit
@@ -33,6 +33,9 @@ class Request:
     path: str
     body: Mapping[str, Any] | None = None
     params: Params = ()
+    content: bytes | None = field(default=None, repr=False)
+    """A body as it is, instead of a document; never printed."""
+    content_type: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,12 @@ class Client:
         """The answer to `request`, which was accepted."""
         try:
             response = self._http.request(
-                request.method, self.url + request.path, json=request.body, params=list(request.params) or None
+                request.method,
+                self.url + request.path,
+                json=request.body,
+                content=request.content,
+                headers={"Content-Type": request.content_type} if request.content_type else None,
+                params=list(request.params) or None,
             )
         except httpx2.InvalidURL as error:
             raise Failure(f"{self.url} is not a URL: {error}.") from None

@@ -11,6 +11,7 @@ import click
 from caryatid.model import AMPHORA, BY_NAME, HOST, LOADBALANCER, MEMBER, POOL, QUOTA
 from caryatid.model.kind import Kind
 
+from . import secrets
 from .client import Answer, Request, collection, item
 from .failures import Failure
 from .groups import Group
@@ -23,7 +24,7 @@ STATISTICS = ("active_connections", "total_connections", "bytes_in", "bytes_out"
 
 def build(group: Group, verb: str) -> click.Command:
     """`caryatid <group> <verb>`."""
-    return EXTRAS[group.name, verb]()
+    return (EXTRAS | secrets.COMMANDS)[group.name, verb]()
 
 
 def act(kind: Kind, verb: str, path: str, help: str) -> click.Command:  # noqa: A002  click's word

@@ -19,6 +19,8 @@ from .names import find, referred
 Shape = Literal["flag", "choice", "whole", "number", "pairs", "text"]
 SWITCHES = {"admin_state_up", "enabled"}
 """Attributes that are also set by --enable and --disable."""
+TAKEN = {"url"}
+"""What an option of every command is called."""
 FILLED_IN = {"project_id", "ip_address"}
 """Attributes without a default that the service finds itself, if they are not given."""
 
@@ -69,7 +71,7 @@ class Setting:
         names = [name]
         if referred(self.attribute):
             names.insert(0, name.removesuffix("_id"))
-        elif self.attribute.many and name.endswith("s"):
+        elif self.attribute.many and name.endswith("s") and name.removesuffix("s") not in TAKEN:
             names.insert(0, name.removesuffix("s"))
         ref = self.attribute.ref
         same = ref and name.removesuffix("_id").replace("_", "") == ref.kind.replace("_", "")

@@ -30,7 +30,7 @@ from caryatid.wire.conductor import (
     key_fingerprint,
 )
 
-from .authority import Registry, read_trust, seal, trust_of, unseal
+from .authority import Registry, read_trust, trust_of
 from .receipt import moment
 
 KEY_BYTES = 32
@@ -47,7 +47,7 @@ def enrol(registry: Registry, wanted: Enrolment) -> Enrolled:
         rows.insert(tx, HOST, [_host(host_id, wanted.host, certificate)])
         credential = Credential(
             host_id,
-            seal(registry.master, host_id, key),
+            registry.master.seal(host_id, key),
             certificates.fingerprint(certificate),
             issuer=trusted.issuer,
             trusts=sorted(trusted.fingerprints),
@@ -80,7 +80,7 @@ def refresh(registry: Registry, host_id: str, facts: HostFacts, shown: bytes, no
         if noted != credential:
             hosts.write_credential(tx, noted)
         work.retry_all(tx)
-    next_key = unseal(registry.master, host_id, noted.next_key) if noted.next_key else b""
+    next_key = registry.master.unseal(host_id, noted.next_key) if noted.next_key else b""
     return Refreshed(
         health_addresses=registry.settings.receivers,
         report_interval=registry.settings.report_interval_s,
@@ -149,11 +149,11 @@ def _with_key(registry: Registry, credential: Credential, facts: HostFacts, now:
     """The next heartbeat key is there when the old one has its age; when the host has it, the old one is no more."""
     id_, aged = credential.host_id, now.timestamp() - registry.settings.heartbeat_key_days * 86400
     if credential.next_key is not None:
-        if facts.heartbeat_key != key_fingerprint(unseal(registry.master, id_, credential.next_key)):
+        if facts.heartbeat_key != key_fingerprint(registry.master.unseal(id_, credential.next_key)):
             return credential
         return changed(credential, heartbeat_key=credential.next_key, next_key=None, key_made_at=now.timestamp())
     if facts.heartbeat_key and (credential.key_made_at or 0) < aged:  # who does not name its key cannot change it
-        return changed(credential, next_key=seal(registry.master, id_, secrets.token_bytes(KEY_BYTES)))
+        return changed(credential, next_key=registry.master.seal(id_, secrets.token_bytes(KEY_BYTES)))
     return credential
 
 

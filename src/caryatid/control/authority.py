@@ -5,13 +5,9 @@ The authority's key and hosts' heartbeat keys are in the database, encrypted und
 controllers only. A controller's own key is made anew at each start and is never on a disk.
 """
 
-import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from uuid import uuid4
-
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from caryatid.config import Settings
 from caryatid.errors import CaryatidError
@@ -22,8 +18,8 @@ from caryatid.store import hosts, rows
 from caryatid.store.database import Database, Tx
 from caryatid.wire.conductor import EnrolmentToken, new_secret
 
-MASTER_BYTES = 32
-NONCE_BYTES = 12
+from .vault import MasterKey, Vault
+
 TOKEN_LIFE_S = 3600.0
 AUTHORITY = "authority"
 
@@ -34,7 +30,7 @@ class Registry:
 
     database: Database
     settings: Settings
-    master: bytes = field(repr=False)
+    master: MasterKey = field(repr=False)
 
 
 def open_registry(database: Database, settings: Settings) -> Registry:
@@ -42,12 +38,12 @@ def open_registry(database: Database, settings: Settings) -> Registry:
 
     Raises CaryatidError when the master key is not the one that the database was written with.
     """
-    registry = Registry(database, settings, _master_key(settings.state_dir / "master.key"))
     with database.transaction() as tx:
+        registry = Registry(database, settings, Vault(settings.state_dir).ensured(tx))
         if hosts.setting(tx, AUTHORITY) is None:
             now = datetime.now(UTC)
             first = Trust(certificates.new_authority("Caryatid", now), since=now)
-            hosts.keep_setting(tx, AUTHORITY, seal(registry.master, AUTHORITY, trust.dump(first)))
+            hosts.keep_setting(tx, AUTHORITY, registry.master.seal(AUTHORITY, trust.dump(first)))
     trust_of(registry)
     return registry
 
@@ -62,11 +58,11 @@ def read_trust(registry: Registry, tx: Tx) -> Trust:
     sealed = hosts.setting(tx, AUTHORITY)
     if sealed is None:
         raise CaryatidError("The database has lost its authority: restore it from a backup.")
-    return trust.load(unseal(registry.master, AUTHORITY, sealed))
+    return trust.load(registry.master.unseal(AUTHORITY, sealed))
 
 
 def write_trust(registry: Registry, tx: Tx, new: Trust) -> None:
-    hosts.write_setting(tx, AUTHORITY, seal(registry.master, AUTHORITY, trust.dump(new)))
+    hosts.write_setting(tx, AUTHORITY, registry.master.seal(AUTHORITY, trust.dump(new)))
 
 
 def new_token(registry: Registry) -> EnrolmentToken:
@@ -97,36 +93,4 @@ def heartbeat_keys(registry: Registry, host_id: str) -> tuple[bytes, ...]:
     if known is None or known.revoked:
         return ()
     sealed = (known.heartbeat_key, known.next_key)
-    return tuple(unseal(registry.master, host_id, key) for key in sealed if key is not None)
-
-
-def seal(master: bytes, name: str, plain: bytes) -> bytes:
-    """`plain`, encrypted (AES-256-GCM) and bound to `name`."""
-    nonce = os.urandom(NONCE_BYTES)
-    return nonce + AESGCM(master).encrypt(nonce, plain, name.encode())
-
-
-def unseal(master: bytes, name: str, sealed: bytes) -> bytes:
-    """What `seal` was given. Raises CaryatidError with another master key or name."""
-    try:
-        return AESGCM(master).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], name.encode())
-    except Exception as error:
-        raise CaryatidError(
-            "The master key is not the one that this database was written with: restore `master.key` from a backup."
-        ) from error
-
-
-def _master_key(path: Path) -> bytes:
-    try:
-        key = path.read_bytes()
-    except FileNotFoundError:
-        key = os.urandom(MASTER_BYTES)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(key)
-            file.flush()
-            os.fsync(file.fileno())
-    if len(key) != MASTER_BYTES:
-        raise CaryatidError(f"{path} is not a master key: it has {len(key)} bytes instead of {MASTER_BYTES}.")
-    return key
+    return tuple(registry.master.unseal(host_id, key) for key in sealed if key is not None)

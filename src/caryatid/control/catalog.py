@@ -161,7 +161,9 @@ def _address_chosen(tx: Tx, body: Any, given: dict[str, Any]) -> tuple[Any, dict
         return body, {**given, "network_id": given["id"]}
     subnet = cast(Subnet, SUBNET.load(document))
     given = {**given, "network_id": subnet.network_id}
-    if body.get("ip_address") is not None:
+    if (wanted := body.get("ip_address")) is not None:
+        if isinstance(wanted, str) and rows.count(tx, PORT, subnet_id=subnet.id, ip_address=wanted):
+            raise Conflict(f"Address {wanted} is already in use on subnet {subnet.id}.")
         return body, given
     address = references.first_free(tx, subnet, given["id"])
     if address is None:

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a wish must satisfy beyond its own attributes: the tree's rules, the drivers' abilities, the hosts' ports."""
 
+import ssl
 from collections.abc import Iterable
 
-from caryatid.errors import Fault, Refused
+from caryatid.config import Settings
+from caryatid.errors import CaryatidError, Fault, Refused
 from caryatid.model import MEMBER, SUBNET
 from caryatid.model import rules as model_rules
 from caryatid.model.kind import Kind
@@ -11,13 +13,15 @@ from caryatid.model.listener import Listener
 from caryatid.model.loadbalancer import LoadBalancer
 from caryatid.model.member import Member
 from caryatid.model.policy import Caller
+from caryatid.model.pool import Pool
 from caryatid.model.resource import Row
 from caryatid.model.rules import Limits, crowded, unsupported
+from caryatid.model.tls import CIPHERS, SUITE, TlsPolicy, barred
 from caryatid.model.tree import Tree
 from caryatid.store import hosts, rows
 from caryatid.store.database import Tx
 
-from . import references
+from . import bindings, datagrams, references
 from .door import Door
 
 UNPRIVILEGED_FROM = 1024
@@ -31,13 +35,16 @@ def check(
     """Raises Refused with every fault that the tree's rules and the provider's drivers find in the changed rows,
     and with those found before."""
     provider = door.provider(tree.loadbalancer.provider)
-    limits = limits_of(door)
+    limits, policy = limits_of(door), tls_policy(door.settings)
     faults = list(more)
-    for _, row in changed:
+    for kind, row in changed:
         faults += model_rules.faults(tree, row, limits=limits)
         faults += unsupported(tree, row, provider.capabilities, provider.name)
+        faults += _tls_faults(tx, kind, row, policy)
         faults += _port_faults(tx, row)
         faults += _pair_faults(tx, tree, row)
+        faults += bindings.faults(tx, tree, row)
+        faults += datagrams.faults(tx, tree, row, provider.capabilities)
         if not provider.network.takes_any_reference:
             faults += _subnet_faults(tx, caller, row)
     if faults:
@@ -47,6 +54,37 @@ def check(
 def limits_of(door: Door) -> Limits:
     known = door.settings
     return Limits(known.members_max, known.listeners_max, known.nested_objects_max)
+
+
+def tls_policy(settings: Settings) -> TlsPolicy:
+    """Raises CaryatidError for one that leaves nothing to speak."""
+    names = settings.tls_prohibited_ciphers.split(":")
+    try:
+        return TlsPolicy(settings.tls_minimum_version or None, tuple(name for name in names if name))
+    except ValueError as error:
+        raise CaryatidError(f"The settings of TLS cannot be used: {error}") from error
+
+
+def _tls_faults(tx: Tx, kind: Kind, row: Row, policy: TlsPolicy) -> Iterable[Fault]:
+    """What is barred, or what OpenSSL forgets, does not stop changes of what was there before and does not change."""
+    if not isinstance(row, Listener | Pool):
+        return
+    faults = [*barred(row.tls_ciphers, row.tls_versions, policy=policy), *_unknown_ciphers(row.tls_ciphers)]
+    before = (faults and rows.get(tx, kind, row.id)) or {}
+    for fault in faults:
+        if before.get(fault.attribute) != getattr(row, fault.attribute):
+            yield fault
+
+
+def _unknown_ciphers(ciphers: str | None) -> Iterable[Fault]:
+    """OpenSSL takes a list if it knows one of the names in it."""
+    older = ":".join(name for name in (ciphers or "").split(":") if not name.startswith(SUITE))
+    if not older or ciphers == CIPHERS:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).set_ciphers(older)
+    except ssl.SSLError:
+        yield Fault(f"Validation failure: OpenSSL finds no cipher in {older}.", "tls_ciphers")
 
 
 def crowded_faults(tx: Tx, door: Door, pool_id: str, new: int) -> Iterable[Fault]:

@@ -3,15 +3,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from caryatid.config import Settings
 from caryatid.drivers import load
 from caryatid.drivers.amphora.base import AmphoraLoadBalancerDriver
 from caryatid.drivers.compute.base import ComputeDriver
 from caryatid.drivers.network.base import NetworkDriver
+from caryatid.drivers.secrets.base import SecretsDriver
 from caryatid.errors import Fault, Refused
 from caryatid.model.flavor import Capabilities
 from caryatid.store.database import Database
+
+from .vault import Vault
 
 PROVIDER = "amphora"
 ALIAS = "octavia"
@@ -39,6 +43,13 @@ class Door:
     database: Database
     providers: Mapping[str, Provider]
     settings: Settings
+    secrets: SecretsDriver
+    """The key store, in which references of listeners and pools are looked up."""
+
+    @cached_property
+    def vault(self) -> Vault:
+        """How what is read there is kept in the database."""
+        return Vault(self.settings.state_dir)
 
     @property
     def makes_machines(self) -> bool:

@@ -14,7 +14,7 @@ from caryatid.model import AMPHORA
 from caryatid.model.status import OperatingStatus
 from caryatid.plan import health as plan
 from caryatid.plan.health import Picture
-from caryatid.plan.silence import excused
+from caryatid.plan.silence import STALE_S, excused
 from caryatid.store import observations, rows
 from caryatid.store.database import Database, Tx
 from caryatid.store.observations import Counters
@@ -47,9 +47,8 @@ class Seen:
     """What VRRP makes of it."""
     role_at: int = 0
     """When that was read."""
-    epoch: str = ""
-    counted: dict[str, Listener] = field(default_factory=dict)
-    """What is written, or is to be, of each listener in this epoch. All but one number only grow, so what is here has
+    counted: dict[str, tuple[str, Listener]] = field(default_factory=dict)
+    """Listener → epoch, and what is written, or is to be. All but one number only grow in an epoch, so what is here has
     not been something else meanwhile, whoever wrote it."""
 
 
@@ -180,11 +179,11 @@ class Observer:
             return
         seen.counted_at = message["at"]
         amphora, root, epoch = message["amphora_id"], seen.loadbalancer_id, message["epoch"]
-        if epoch != seen.epoch or len(seen.counted) >= COUNTED_MAX:
-            seen.epoch, seen.counted = epoch, {}
+        if len(seen.counted) >= COUNTED_MAX:
+            seen.counted.clear()
         for listener, said in message["listeners"].items():
-            if seen.counted.get(listener) != said:
-                seen.counted[listener] = said
+            if seen.counted.get(listener) != (epoch, said):
+                seen.counted[listener] = epoch, said
                 self._counters[listener, amphora, epoch] = _counters(listener, amphora, root, epoch, said[1:])
 
     def _known(self, amphora_id: str, host_id: str, loadbalancer_id: str) -> Seen | None:
@@ -195,15 +194,26 @@ class Observer:
         mine = seen.host_id == host_id and seen.loadbalancer_id == loadbalancer_id
         return seen if mine else None
 
-    def forget_gone(self) -> None:
-        """Amphorae that are no more are strangers from now on."""
-        heard = set(self._amphorae)
-        with self._database.read() as tx:
-            living = rows.tally(tx, AMPHORA, "id")
+    def forget_gone(self, *, replaced: bool = False) -> None:
+        """Amphorae that are no more are strangers from now on, and what they saw no longer counts. `replaced`: only
+        those beside whom another of their load balancer is heard of."""
         with self._lock:
-            for amphora_id in heard & self._amphorae.keys() - living.keys():
-                seen = self._amphorae.pop(amphora_id)
-                self._serving[seen.loadbalancer_id].remove(seen)
+            crowded = [key for key, seen in self._amphorae.items() if len(self._serving[seen.loadbalancer_id]) > 1]
+            heard = crowded if replaced else list(self._amphorae)
+        if not heard:
+            return
+        with self._database.read() as tx:
+            gone = set(heard) - rows.existing(tx, AMPHORA, heard)
+        with self._lock:
+            for seen in [self._amphorae.pop(key) for key in gone if key in self._amphorae]:
+                others = self._serving[seen.loadbalancer_id]
+                others.remove(seen)
+                if others:
+                    self._dirty.add(seen.loadbalancer_id)
+                else:
+                    self._serving.pop(seen.loadbalancer_id)
+        if gone:
+            self._changed()
 
     def _meet(self, amphora_ids: Iterable[str]) -> None:
         """Amphorae that were not heard of before are looked up, all at once; strangers not again for a while."""
@@ -228,16 +238,20 @@ class Observer:
     def _changes(self, tx: Tx, dirty: Iterable[str]) -> list[tuple[str, plan.Kind, str, OperatingStatus]]:
         """(load balancer, kind, id, status) of everything that is not written as it is seen."""
         with self._lock:
-            pictures = {
-                root: [seen.picture for seen in self._serving.get(root, ()) if seen.picture is not None]
-                for root in dirty
-            }
+            pictures = {root: self._pictures(root) for root in dirty}
         unread = [root for root in pictures if root not in self._written]
         for root, known in observations.seen(tx, unread).items():
             self._written[root] = {cast(Any, key): cast(OperatingStatus, status) for key, (status, _) in known.items()}
         return [
             (root, *change) for root, seen in pictures.items() for change in plan.certain(self._written[root], seen)
         ]
+
+    def _pictures(self, root: str) -> list[Picture]:
+        """How the amphorae of a load balancer look. Whose host is silent is no witness while others are."""
+        seen = [seen for seen in self._serving.get(root, ()) if seen.picture is not None]
+        heard_at = time.monotonic() - STALE_S
+        fresh = [one for one in seen if self.hosts.get(one.host_id or "", 0.0) > heard_at]
+        return [one.picture for one in fresh or seen if one.picture is not None]
 
 
 def _told(root: str, told: Mapping[str, Any]) -> Iterable[tuple[tuple[plan.Kind, str], OperatingStatus]]:

@@ -159,6 +159,7 @@ class Judge:
             heard=sorted(set(fresh) - set(found.lost) - set(found.back)),
             failed=failed if not found.memory.frozen else (),
             mended=frozenset(sightings.mended),
+            wanting=list(sightings.wanting.values()),
             strangers=sightings.strangers(),
             before=before.frozen,
             frozen=found.memory.frozen,
@@ -171,6 +172,8 @@ class Judge:
         for seen in news.failed:
             self._sightings.failed.pop(seen.amphora_id, None)  # it is reported again as long as it is so
         self._sightings.mended.difference_update(news.mended)
+        for seen in news.wanting:
+            self._sightings.wanting.pop(seen.amphora_id, None)
         self._refresh_at = 0.0
         _say(news)
 

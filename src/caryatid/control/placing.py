@@ -50,7 +50,7 @@ def gather(tx: Tx, tree: Tree, shared: Sequence[Leg], *, made: bool) -> Fleet:
     As long as a role has nobody, amphorae on their way out are left alone: one of them may be what still serves.
     """
     amphorae = _amphorae(tx, tree.loadbalancer.id)
-    room = rooms.look(tx, made=made)
+    room = rooms.look(tx, made=made, among={amphora.compute_id for amphora in amphorae if amphora.compute_id})
     if tree.deleted:
         return Fleet([_leave(tx, amphora) for amphora in amphorae], room.believed)
     gone = observations.lost_amphorae(tx, tree.loadbalancer.id)
@@ -60,7 +60,7 @@ def gather(tx: Tx, tree: Tree, shared: Sequence[Leg], *, made: bool) -> Fleet:
     settled = [amphora for amphora in amphorae if amphora.status not in LEAVING]
     want = placement.wanted(tree.flavor, tree.zone, _reaches(() if made else shared))
     placed = _place(tree, want, settled, gone, room, made=made)
-    if placed.build or placed.wanting or placed.stuck:  # look again while nobody else is placing, and for spares
+    if placed.build or placed.wanting or placed.stuck:  # look at all hosts and spares, while nobody else is placing
         host_store.lock(tx)
         room = rooms.look(tx, made=made, spares=rooms.spares(tx))
         placed = _place(tree, want, settled, gone, room, made=made)

@@ -20,17 +20,19 @@ from caryatid.model.consequences import replace
 from caryatid.model.network import Port
 from caryatid.model.tree import Tree
 from caryatid.plan.steps import LEAVING, steps
+from caryatid.store import bindings, jobs, rows, work
+from caryatid.store import bundles as bundle_store
 from caryatid.store import hosts as host_store
-from caryatid.store import jobs, rows, work
 from caryatid.store import tree as trees
 from caryatid.store.claim import Again, Claim, Done, Failed, Outcome
 from caryatid.store.database import Tx
 
-from . import building, flow, legs, placing, references
+from . import building, bundles, legs, placing, references
 from .attempt import Attempt
 from .door import Door
 from .perform import NotYetError, Performer
 from .receipt import moment
+from .vault import NoMasterKey
 
 OVERTAKEN_S = 0.2
 REFUSALS_MAX = 50
@@ -91,7 +93,7 @@ def reconcile(door: Door, attempt: Attempt) -> Outcome:  # noqa: PLR0911  one fo
             return Again(str(error), attempt.generation, after_s=OVERTAKEN_S)
         except NotYetError as error:
             return Again(str(error), attempt.generation, after_s=error.after_s)
-        except (AmphoraDriverError, ComputeError, NetworkError, legs.NoAddressError) as error:
+        except (AmphoraDriverError, ComputeError, NetworkError, NoMasterKey, legs.NoAddressError) as error:
             attempt.say(str(error))
             return Again(str(error), attempt.generation)
         except NotImplementedError as error:
@@ -106,13 +108,15 @@ def finish(tx: Tx, attempt: Attempt, outcome: Outcome) -> None:
     root = rows.lock_root(tx, attempt.claim.root_id)
     if isinstance(outcome, Done) and root is not None and root.deleted_generation is not None:
         release(tx, attempt.claim.root_id)
+        bundle_store.remove_all(tx, attempt.claim.root_id)
 
 
 def release(tx: Tx, root_id: str) -> None:
-    """The ports that came with the load balancer are gone, a user's ports free; unless a host still has to remove
-    an amphora of it, when they are kept until it has."""
+    """The ports that came with the load balancer are gone, a user's ports free, and others may listen where it did on
+    an address that they share; unless a host still has to remove an amphora of it, when all is kept until it has."""
     if any(stone.loadbalancer_id == root_id for stone in host_store.tombstones(tx)):
         return
+    bindings.release(tx, root_id)
     for document in rows.find(tx, PORT, device_id=root_id):
         port = cast(Port, PORT.load(document))
         if port.device_owner == references.MADE:
@@ -143,6 +147,7 @@ def _look(door: Door, attempt: Attempt, refused: Mapping[str, str]) -> Scene | N
         if not attempt.generation:
             jobs.begin_attempt(tx, attempt.claim, tree.generation)
         attempt.generation = tree.generation
+        tree = bundles.with_bundles(tx, door, tree)
         shared = () if tree.deleted else legs.legs(tx, tree)
         fleet = placing.gather(tx, tree, shared, made=door.makes_machines)
         if door.makes_machines and not tree.deleted:
@@ -180,6 +185,8 @@ def _act(door: Door, attempt: Attempt, scene: Scene) -> list[str]:
     todo = steps([placed.amphora for placed in scene.placed.values()], deleted=scene.tree.deleted)
     lost = {key for key, placed in scene.placed.items() if not door.makes_machines and placed.host is None}
     performer = Performer(door, provider, attempt, scene.tree, scene.placed, scene.fleet.roles, lost)
+    from . import flow  # late: TaskFlow takes half a second to load, and what is heard need not wait for it
+
     flow.run(todo, performer, attempt.say)
     return performer.behind
 

@@ -30,6 +30,7 @@ from caryatid.model.kind import Kind
 from caryatid.model.loadbalancer import AdditionalVip, LoadBalancer
 from caryatid.model.network import Port, Subnet
 from caryatid.model.policy import Caller
+from caryatid.store import hosts as host_store
 from caryatid.store import rows
 from caryatid.store.database import Tx
 
@@ -278,7 +279,11 @@ def first_free(tx: Tx, subnet: Subnet, seed: str) -> str | None:
 def _new_port(tx: Tx, row: LoadBalancer, subnet: Subnet, wanted: str | None) -> Port:
     if wanted and ip_address(wanted) not in ip_network(subnet.cidr):
         raise Refused([Fault(f"Validation failure: {wanted} is not within {subnet.cidr}.", "vip_address")])
-    if wanted and rows.count(tx, PORT, subnet_id=subnet.id, ip_address=wanted):
+    shares = subnet.attachment == "host"
+    if shares:
+        host_store.lock(tx)  # one who shares because it asks, and one who is given what is free, do not get the same
+    there = rows.find(tx, PORT, subnet_id=subnet.id, ip_address=wanted) if wanted else []
+    if not all(port["sharer"] for port in there):
         raise Conflict(f"VIP address {wanted} is already in use on subnet {subnet.id}.")
     address = wanted or first_free(tx, subnet, row.id)
     if address is None:
@@ -299,6 +304,7 @@ def _new_port(tx: Tx, row: LoadBalancer, subnet: Subnet, wanted: str | None) -> 
         subnet_id=subnet.id,
         network_id=subnet.network_id,
         ip_address=address,
+        sharer=row.id if shares else "",
         device_id=row.id,
         device_owner=MADE,
     )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where amphorae may go: hosts as placement sees them, and the spares that wait there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -32,12 +32,16 @@ class Room:
         return [SpareView(one.id, one.compute_id or "") for one in waiting]
 
 
-def look(tx: Tx, *, made: bool, spares: Sequence[Amphora] = ()) -> Room:
+def look(tx: Tx, *, made: bool, spares: Sequence[Amphora] = (), among: Collection[str] | None = None) -> Room:
     """`made`: the compute driver makes a machine for each amphora. A spare's is a host of its own, on which nobody else
-    finds room. Else they go to hosts that have enrolled."""
-    known = {document["id"]: cast(Host, HOST.load(document)) for document in rows.find(tx, HOST)}
-    lost = observations.lost_hosts(tx)
-    believed = {key: host for key, host in known.items() if key not in lost and host.duty != "REVOKED"}
+    finds room. Else they go to hosts that have enrolled. `among`: only of these hosts is anything said; None: all."""
+    found = rows.find(tx, HOST) if among is None else filter(None, (rows.get(tx, HOST, key) for key in sorted(among)))
+    known = {document["id"]: cast(Host, HOST.load(document)) for document in found}
+    believed = {
+        key: host
+        for key, host in known.items()
+        if host.operating_status != observations.LOST and host.duty != "REVOKED"
+    }
     if made:
         own = (HostView(one.compute_id or "", open=True, capacity=0, used=1) for one in spares)
         return Room((*MADE, *own), spares, believed)

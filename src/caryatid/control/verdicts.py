@@ -41,6 +41,7 @@ class News:
     """Hosts that were never judged before, and speak."""
     failed: Sequence[Sighting] = ()
     mended: Collection[str] = ()
+    wanting: Sequence[Sighting] = ()
     strangers: Sequence[Sighting] = ()
     before: Freeze = ""
     frozen: Freeze = ""
@@ -49,7 +50,7 @@ class News:
 
     @property
     def any(self) -> bool:
-        seen = (self.silent, self.lost, self.back, self.heard, self.failed, self.mended, self.strangers)
+        seen = (self.silent, self.lost, self.back, self.heard, self.failed, self.mended, self.wanting, self.strangers)
         return any(seen) or self.before != self.frozen
 
 
@@ -62,6 +63,8 @@ def write(tx: Tx, news: News) -> None:
     said = [_event("silent", HOST.name, host) for host in news.silent]
     said += _hosts(tx, "lost", lost, PRIORITY) + _hosts(tx, "back", news.back, 0)
     said += _failed(tx, news.failed) + _mended(tx, news.mended) + _strangers(tx, news.strangers)
+    wanting = {one.loadbalancer_id for one in news.wanting if _runs_there(tx, one)}
+    work.wake_roots(tx, wanting, priority=PRIORITY)  # whoever configures them has the keys
     if "mass" in (news.frozen, news.before) and news.frozen != news.before:
         word = "freeze" if news.frozen == "mass" else "unfreeze"
         said.append(_event(word, FAILOVERS, FAILOVERS, detail={"reason": WHY} if news.frozen == "mass" else None))

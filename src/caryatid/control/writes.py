@@ -9,15 +9,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 from uuid import uuid4
 
-from caryatid.errors import Conflict, Fault, NotFound, Refused
+from caryatid.errors import Conflict, Fault, NotFound, Refused, refused_with
 from caryatid.model import (
     BY_NAME,
     HEALTHMONITOR,
     L7POLICY,
+    L7RULE,
     LISTENER,
     LOADBALANCER,
     MEMBER,
     POOL,
+    RATELIMITPOLICY,
+    RATELIMITRULE,
+    bundle,
 )
 from caryatid.model.consequences import changed_by, changed_without, replace
 from caryatid.model.kind import Kind
@@ -32,7 +36,7 @@ from caryatid.store import quotas, rows, work
 from caryatid.store import tree as trees
 from caryatid.store.database import Tx
 
-from . import catalog, references
+from . import bindings, bundles, catalog, references
 from .apply import accept, delete_below, insert, locate, lock, ripple, write_ports
 from .check import check, crowded_faults, limits_of
 from .door import Door
@@ -44,7 +48,9 @@ ABOVE: dict[str, tuple[tuple[str, Kind], ...]] = {
     MEMBER.name: (("pool_id", POOL),),
     HEALTHMONITOR.name: (("pool_id", POOL),),
     L7POLICY.name: (("listener_id", LISTENER),),
-    "l7rule": (("l7policy_id", L7POLICY),),
+    L7RULE.name: (("l7policy_id", L7POLICY),),
+    RATELIMITPOLICY.name: (("listener_id", LISTENER),),
+    RATELIMITRULE.name: (("ratelimitpolicy_id", RATELIMITPOLICY),),
 }
 """What a new row hangs on: the attributes that may name it, and the kind each names."""
 
@@ -60,17 +66,21 @@ def create(door: Door, caller: Caller, kind: Kind, body: Any, *, parent_id: str 
     require(caller, rule(kind, "post"), project_id)
     at = moment()
     given |= {"project_id": project_id, "created_at": at, "updated_at": at}
-    row = kind.new(body, given, _defaults(door, kind))
+    found = bundles.fetch(door, project_id, [_mapping(body)])
+    with refused_with(found.faults):
+        row = kind.new(body, given, _defaults(door, kind))
     if isinstance(row, Pool):
         row = replace(row, loadbalancer_id=root_id)
     with door.database.transaction() as tx:
         lock(tx, root_id)
         tree = _tree_with(tx, root_id, row)
-        more = crowded_faults(tx, door, row.pool_id, 1) if isinstance(row, Member) else ()
+        more = crowded_faults(tx, door, row.pool_id, 1) if isinstance(row, Member) else found.faults
         check(tx, door, caller, tree, [(kind, row)], more)
         quotas.take(tx, project_id, {kind.name: 1}, door.settings.quotas)
         generation = work.ask(tx, root_id)
         insert(tx, kind, [row], root_id, generation)
+        bindings.bind(tx, tree, [row])
+        bundles.keep(tx, door, root_id, project_id, found.bundles)
         ripple(tx, tree, row, changed_by(tree, row), generation, at)
         return accept(tx, caller, Wish("create", kind.name, row.id, root_id, project_id, generation))
 
@@ -81,7 +91,9 @@ def create_tree(door: Door, caller: Caller, body: Any, children: Sequence[Wanted
     require(caller, rule(LOADBALANCER, "post"), project_id)
     at = moment()
     common = {"project_id": project_id, "created_at": at, "updated_at": at}
-    row, below = _read_tree(door, body, children, {"id": loadbalancer_id, **common}, common)
+    found = bundles.fetch(door, project_id, [_mapping(child.body) for child in children])
+    with refused_with(found.faults):
+        row, below = _read_tree(door, body, children, {"id": loadbalancer_id, **common}, common)
     _require_special(caller, LOADBALANCER, body, "post", project_id)
     provider = door.provider(row.provider)
     with door.database.transaction() as tx:
@@ -90,11 +102,13 @@ def create_tree(door: Door, caller: Caller, body: Any, children: Sequence[Wanted
         tree = link(vips.loadbalancer, _rows(below), flavor=flavor, zone=zone)
         below = _positioned(tree, below)
         tree = link(vips.loadbalancer, _rows(below), flavor=flavor, zone=zone)
-        more = size_faults(tree, limits=limits_of(door))
+        more = [*size_faults(tree, limits=limits_of(door)), *found.faults]
         check(tx, door, caller, tree, [(LOADBALANCER, vips.loadbalancer), *below], more)
         quotas.take(tx, project_id, _counts([(LOADBALANCER, row), *below]), door.settings.quotas)
         for kind, group in _by_kind([(LOADBALANCER, vips.loadbalancer), *below]).items():
             insert(tx, BY_NAME[kind], group, row.id, rows.FIRST)
+            bindings.bind(tx, tree, group)
+        bundles.keep(tx, door, row.id, project_id, found.bundles)
         work.begin(tx, row.id)
         write_ports(tx, vips, at)
         return accept(tx, caller, Wish("create", LOADBALANCER.name, row.id, row.id, project_id, rows.FIRST))
@@ -105,17 +119,20 @@ def change(door: Door, caller: Caller, kind: Kind, key: str, body: Any, *, paren
     if kind.root is None:
         return catalog.change(door, caller, kind, key, body)
     at = moment()
+    found = _fetched(door, caller, kind, key, body)
     with door.database.transaction() as tx:
         place = locate(tx, kind, key, parent_id)
         require(caller, rule(kind, "put"), place.project_id)
         _require_special(caller, kind, body, "put", place.project_id)
         lock(tx, place.root_id)
         document = rows.get(tx, kind, key, parent_id=parent_id) or {}
-        row = replace(kind.change(document, body, _defaults(door, kind)), updated_at=at)
+        with refused_with(found.faults):
+            row = replace(kind.change(document, body, _defaults(door, kind)), updated_at=at)
         tree = _tree_with(tx, place.root_id, row)
-        check(tx, door, caller, tree, [(kind, row)])
+        check(tx, door, caller, tree, [(kind, row)], found.faults)
         generation = work.ask(tx, place.root_id)
         rows.change(tx, kind, row, generation=generation, at=at)
+        bundles.keep(tx, door, place.root_id, place.project_id, found.bundles)
         ripple(tx, tree, row, changed_by(tree, row), generation, at)
         return accept(tx, caller, Wish("update", kind.name, key, place.root_id, place.project_id, generation))
 
@@ -148,7 +165,7 @@ def delete(
 
 def _hook(door: Door, kind: Kind, body: Any, given: Mapping[str, Any]) -> tuple[str, str]:
     """Root and project of what the new row hangs on. Raises Refused, with whatever else is wrong in `body`."""
-    named = {**(body if isinstance(body, Mapping) else {}), **given}
+    named = {**_mapping(body), **given}
     faults = []
     found: rows.Place | None = None
     with door.database.read() as tx:
@@ -179,9 +196,29 @@ def _add_own_faults(door: Door, kind: Kind, body: Any, given: Mapping[str, Any],
         faults.extend(refused.faults)
 
 
+def _fetched(door: Door, caller: Caller, kind: Kind, key: str, body: Any) -> bundles.Fetched:
+    """What the references that the change names, and that were not named before, stand for."""
+    if not any(bundle.named(_mapping(body))):
+        return bundles.Fetched()
+    with door.database.read() as tx:
+        place = locate(tx, kind, key, None)
+        require(caller, rule(kind, "put"), place.project_id)
+        document = rows.get(tx, kind, key) or {}
+        before = {reference.key for reference in bundle.named(document)}
+        after = {**document, **_mapping(body)}
+        if before >= {reference.key for reference in bundle.named(after)}:
+            return bundles.Fetched()
+        known = bundles.stored(tx, door, place.root_id, before)
+    return bundles.fetch(door, place.project_id, [after], known)
+
+
+def _mapping(body: Any) -> Mapping[str, Any]:
+    return body if isinstance(body, Mapping) else {}
+
+
 def _require_special(caller: Caller, kind: Kind, body: Any, action: str, project_id: str) -> None:
     """Attributes that have a policy rule of their own."""
-    for name in body if isinstance(body, Mapping) else ():
+    for name in _mapping(body):
         attribute = kind.attributes.get(name)
         if attribute is not None and attribute.access.rule:
             require(caller, f"{rule(kind, action)}:{attribute.access.rule}", project_id)

@@ -5,19 +5,28 @@ They serve compatibility suites and benchmarks (`caryatid up --drivers noop`), a
 project: the world can be told to fail or to be slow at its n-th call.
 """
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Self, get_args
 
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
 from caryatid.model.amphora import Placed, Stamp
+from caryatid.model.bundle import Material
 from caryatid.model.flavor import Capabilities, FlavorData, Topology, ZoneData
 from caryatid.model.healthmonitor import MonitorType
-from caryatid.model.listener import ListenerProtocol
+from caryatid.model.listener import HTTP_PROTOCOLS, ListenerProtocol
 from caryatid.model.loadbalancer import Vip
 from caryatid.model.pool import Algorithm, PoolProtocol
+from caryatid.model.ratelimit import Metric, RateLimitAction
 from caryatid.model.tree import Tree
 from caryatid.model.types import Name
 
@@ -26,6 +35,9 @@ from .compute.base import Built
 from .setup import Setup
 
 BUILD_SECONDS_MAX = 30.0
+COMMON_NAME_MAX = 64
+SELF_MADE = (datetime(2020, 1, 1, tzinfo=UTC), datetime(2120, 1, 1, tzinfo=UTC))
+"""From when until when certificates are valid that stand for nothing."""
 
 
 class NoopFlavorData(FlavorData):
@@ -56,8 +68,13 @@ EVERYTHING = Capabilities(
     algorithms=frozenset(get_args(Algorithm)),
     monitor_types=frozenset(get_args(MonitorType)),
     topologies=frozenset(get_args(Topology)),
-    l7_protocols=frozenset({"HTTP", "TERMINATED_HTTPS"}),
+    l7_protocols=frozenset(HTTP_PROTOCOLS),
+    rate_limit_protocols=frozenset(get_args(ListenerProtocol)),
+    rate_limit_actions=frozenset(get_args(RateLimitAction)),
+    rate_limit_metrics=frozenset(get_args(Metric)),
+    rate_limit_windows=100,
     backend_tls=True,
+    tls_version_gaps=True,
     flavor_data=NoopFlavorData,
     zone_data=NoopZoneData,
 )
@@ -75,6 +92,8 @@ class World:
     delay_s: float = 0.0
     polls: int = 0
     """How often a machine answers that it is still being built, before it is there."""
+    secrets: dict[str, Material] = field(default_factory=dict)
+    """What references stand for; those that are not here, for a certificate of their own (`self_made`)."""
     polled: dict[str, int] = field(default_factory=dict)
     mishap: Callable[[int, str], None] = lambda _call, _name: None
     """Called before act number n named so; may raise or sleep."""
@@ -103,6 +122,7 @@ class World:
         self.machines.clear()
         self.vips.clear()
         self.trees.clear()
+        self.secrets.clear()
         self.stamps.clear()
         self.calls = 0
         self.delay_s = 0.0
@@ -169,3 +189,30 @@ class NoopNetworkDriver:
     def remove_vips(self, amphora: Placed, vips: Sequence[Vip], stamp: Stamp) -> None:
         with WORLD.act("unplug"):
             WORLD.vips.pop(amphora.id, None)
+
+
+class NoopSecretsDriver:
+    """Every reference stands for something that serves any purpose."""
+
+    @classmethod
+    def connect(cls, setup: Setup) -> Self:  # noqa: ARG003  there is nobody to connect to
+        return cls()
+
+    def read(self, reference: str, project_id: str) -> Material:
+        with WORLD.act("read"):
+            return WORLD.secrets.get(reference) or Material(payload=self_made(reference))
+
+
+def self_made(reference: str) -> bytes:
+    """A certificate, its key, and its list of what it has revoked: nothing. The same for the same reference, in every
+    process; so the key is no secret. `noop:NAME` is for that name."""
+    key = ed25519.Ed25519PrivateKey.from_private_bytes(hashlib.sha256(reference.encode()).digest())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, reference.removeprefix("noop:")[:COMMON_NAME_MAX])])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, *SELF_MADE)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, None)
+    )
+    revoked = x509.CertificateRevocationListBuilder(name, *SELF_MADE).sign(key, None)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return certificate.public_bytes(Encoding.PEM) + private + revoked.public_bytes(Encoding.PEM)

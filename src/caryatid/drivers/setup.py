@@ -3,10 +3,12 @@
 
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from caryatid.model.host import Host
+from caryatid.model.tls import TlsPolicy
 from caryatid.plan.haproxy import LogSettings
 from caryatid.wire.agent import AgentClient
 
@@ -45,6 +47,44 @@ class Agents:
 
 
 @dataclass(frozen=True)
+class Keystone:
+    """Who vouches for us towards other services."""
+
+    url: str
+    user: str
+    user_domain: str
+    project: str
+    project_domain: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class KeyManager:
+    """A Barbican."""
+
+    url: str
+    """Without the version."""
+    names: tuple[str, ...] = ()
+    """What references to it may begin with; none: with `url`."""
+    authorities: str = ""
+    """PEM, against which its certificate and Keystone's are checked; empty: the machine's."""
+    keystone: Keystone | None = None
+    """None: it lets everybody in, whatever project they name."""
+    timeout_s: float = 4.0
+    """For one request to either."""
+
+
+class Keep(Protocol):
+    """What this installation keeps itself (`control/secrets.py`). Both raise `drivers.secrets.base.SecretsError`."""
+
+    def secret(self, key: str, project_id: str) -> bytes:
+        """What the project's secret is."""
+
+    def container(self, key: str, project_id: str) -> Mapping[str, str]:
+        """References of the secrets in the project's container, by name."""
+
+
+@dataclass(frozen=True)
 class Setup:
     """Handed to a driver when it is loaded."""
 
@@ -58,3 +98,9 @@ class Setup:
     """Seconds between two words of the amphora that has the VIPs to the other of its pair."""
     logs: LogSettings = field(default_factory=LogSettings)
     """Who gets logs of amphorae, and how they are written."""
+    tls: TlsPolicy = field(default_factory=TlsPolicy)
+    """What the operator does not want spoken."""
+    keep: Keep | None = None
+    """Secrets that this installation keeps itself."""
+    key_manager: KeyManager | None = None
+    """The Barbican of the settings."""

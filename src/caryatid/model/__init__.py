@@ -2,6 +2,7 @@
 """What exists: every kind of resource, declared once. Pure."""
 
 from .amphora import AMPHORA
+from .certificate import CERTIFICATE
 from .flavor import AVAILABILITY_ZONE, AVAILABILITY_ZONE_PROFILE, FLAVOR, FLAVORPROFILE
 from .healthmonitor import HEALTHMONITOR
 from .host import HOST
@@ -14,6 +15,8 @@ from .member import MEMBER
 from .network import NETWORK, PORT, SUBNET
 from .pool import POOL
 from .quota import QUOTA
+from .ratelimit import RATELIMITPOLICY, RATELIMITRULE
+from .secret import CONTAINER, SECRET
 
 KINDS: tuple[Kind, ...] = (
     LOADBALANCER,
@@ -23,6 +26,8 @@ KINDS: tuple[Kind, ...] = (
     HEALTHMONITOR,
     L7POLICY,
     L7RULE,
+    RATELIMITPOLICY,
+    RATELIMITRULE,
     AMPHORA,
     FLAVORPROFILE,
     FLAVOR,
@@ -33,6 +38,9 @@ KINDS: tuple[Kind, ...] = (
     SUBNET,
     PORT,
     HOST,
+    CERTIFICATE,
+    SECRET,
+    CONTAINER,
 )
 """Everything that is kept as a row with a document."""
 
@@ -43,6 +51,8 @@ __all__ = [
     "AVAILABILITY_ZONE",
     "AVAILABILITY_ZONE_PROFILE",
     "BY_NAME",
+    "CERTIFICATE",
+    "CONTAINER",
     "FLAVOR",
     "FLAVORPROFILE",
     "HEALTHMONITOR",
@@ -58,6 +68,9 @@ __all__ = [
     "POOL",
     "PORT",
     "QUOTA",
+    "RATELIMITPOLICY",
+    "RATELIMITRULE",
+    "SECRET",
     "SUBNET",
     "Kind",
 ]

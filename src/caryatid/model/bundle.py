@@ -6,7 +6,7 @@ A listener or pool names them; whoever accepts the wish reads and checks them (`
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from .resource import Row
 
@@ -21,6 +21,11 @@ PURPOSES: Mapping[str, Purpose] = {
     "crl_container_ref": "revocations",
 }
 """Attribute of a listener or pool → what its reference must stand for."""
+AUTHORITIES_OF: Mapping[str, str] = {
+    "client_crl_container_ref": "client_ca_tls_container_ref",
+    "crl_container_ref": "ca_tls_container_ref",
+}
+"""Attribute that names lists of what is revoked → the one that names whose lists they are."""
 
 
 class Reference(NamedTuple):
@@ -34,6 +39,18 @@ class Reference(NamedTuple):
     def key(self) -> tuple[str, Purpose]:
         """By which a tree has its bundle."""
         return self.reference, self.purpose
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What is kept under one reference, not looked into. Each is PEM or DER, or nothing."""
+
+    certificate: bytes = field(default=b"", repr=False)
+    private_key: bytes = field(default=b"", repr=False)
+    passphrase: bytes = field(default=b"", repr=False)
+    intermediates: bytes = field(default=b"", repr=False)
+    payload: bytes = field(default=b"", repr=False)
+    """Of a single secret instead: a PKCS #12 bundle, or PEM with all that is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +69,19 @@ class Bundle:
     not_before: str
     not_after: str
     """The earliest end in it, UTC, as `Time` is written; of revocations: when the next list is due, or empty."""
+    staple: str = field(default="", repr=False)
+    """The OCSP response (DER in base64) to be shown with the certificate; empty: none."""
 
 
 def references(row: Row) -> Iterator[Reference]:
     """All that the listener or pool names, in order; none for other kinds."""
+    return named(row.__dict__)
+
+
+def named(attributes: Mapping[str, Any]) -> Iterator[Reference]:
+    """The same of a document, or of the body of a wish, in which anything may stand."""
     for attribute, purpose in PURPOSES.items():
-        named = getattr(row, attribute, None) or ()
-        for reference in [named] if isinstance(named, str) else named:
-            yield Reference(attribute, reference, purpose)
+        value = attributes.get(attribute)
+        for reference in value if isinstance(value, list) else [value]:
+            if isinstance(reference, str) and reference:
+                yield Reference(attribute, reference, purpose)

@@ -11,6 +11,7 @@ from .listener import LISTENER
 from .loadbalancer import LOADBALANCER
 from .member import MEMBER, Member
 from .pool import POOL, Pool
+from .ratelimit import RATELIMITPOLICY, RATELIMITRULE, RateLimitPolicy, RateLimitRule
 from .resource import Row
 from .tree import Tree
 
@@ -21,9 +22,10 @@ BELOW: dict[str, tuple[tuple[Kind, str], ...]] = {
         (LISTENER, "loadbalancer_id"),
         (POOL, "loadbalancer_id"),
     ),
-    LISTENER.name: ((L7POLICY, "listener_id"),),
+    LISTENER.name: ((L7POLICY, "listener_id"), (RATELIMITPOLICY, "listener_id")),
     POOL.name: ((MEMBER, "pool_id"), (HEALTHMONITOR, "pool_id")),
     L7POLICY.name: ((L7RULE, "l7policy_id"),),
+    RATELIMITPOLICY.name: ((RATELIMITRULE, "ratelimitpolicy_id"),),
 }
 """What goes with a row that is deleted: kinds, and the attribute by which they hang on it."""
 
@@ -41,12 +43,16 @@ def ancestors(tree: Tree, row: Row) -> Iterator[tuple[Kind, str]]:
             yield from ((LISTENER, node.listener.id) for node in tree.listeners_of(row.pool_id))
         case Pool():
             yield from ((LISTENER, node.listener.id) for node in tree.listeners_of(row.id))
-        case L7Policy():
+        case L7Policy() | RateLimitPolicy():
             yield LISTENER, row.listener_id
         case L7Rule():
             for policy in (node.policy for node in tree.policies if node.policy.id == row.l7policy_id):
                 yield L7POLICY, policy.id
                 yield LISTENER, policy.listener_id
+        case RateLimitRule():
+            for limit in (node.policy for node in tree.rate_limits if node.policy.id == row.ratelimitpolicy_id):
+                yield RATELIMITPOLICY, limit.id
+                yield LISTENER, limit.listener_id
         case _:
             return
 

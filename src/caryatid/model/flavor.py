@@ -14,6 +14,7 @@ from .field import Access, Key, Listed, Ref
 from .host import Labels
 from .kind import Kind, faults_of
 from .resource import Document, Row
+from .tls import OLDEST_FIRST
 from .types import Bool, Id, Name
 
 Topology = Literal["SINGLE", "ACTIVE_STANDBY"]
@@ -65,7 +66,24 @@ class Capabilities:
     topologies: frozenset[str]
     l7_protocols: frozenset[str]
     """Listener protocols that can have L7 policies."""
+    rate_limit_protocols: frozenset[str] = frozenset()
+    """Listener protocols that can have rate limits."""
+    rate_limit_actions: frozenset[str] = frozenset()
+    rate_limit_metrics: frozenset[str] = frozenset()
+    rate_limit_windows: int = 0
+    """Ways of counting (model.ratelimit.Window) of one listener."""
+    datagram_algorithms: frozenset[str] | None = None
+    """Those of pools for datagrams; None: as of all others."""
+    datagram_flows_max: int | None = None
+    """The highest `connection_limit` that a listener for datagrams can have; None: any."""
+    datagram_attachments: frozenset[str] | None = None
+    """Those of VIPs' subnets on which datagrams are carried; None: all."""
+    datagram_families_apart: bool = False
+    """Datagrams to an IPv4 VIP get to IPv4 members alone, and so with IPv6."""
     backend_tls: bool = False
+    tls_versions: frozenset[str] = frozenset(OLDEST_FIRST)
+    tls_version_gaps: bool = False
+    """Versions need not be neighbours."""
     flavor_data: type[Document] = Document
     """What flavor_data may say: a class with an attribute for each key. Types and limits are checked when it is said;
     drivers are given what was said, without defaults."""

@@ -37,6 +37,8 @@ class Host(Dated):
     """How amphorae on it can be connected: subnets with another `attachment` have none here."""
     uplinks: Annotated[list[Name], Access("generated")] = []
     """Names of the physical networks that it is on."""
+    protocols: Annotated[list[Name], Access("generated")] = []
+    """Protocols of datagrams that its amphorae can carry, of UDP and SCTP."""
     addresses: Annotated[list[Name], Access("generated")] = []
     """The machine's own, loopback and link-local apart: VIPs on subnets of attachment `host` are among them."""
     capacity: Annotated[Int, Field(ge=0, le=100_000), Listed()] = 1000

@@ -110,6 +110,8 @@ class Kind:
     """Envelope of many."""
     links: str = ""
     """Envelope of the paging links; empty: not paged."""
+    borrowed: str = ""
+    """Another service in whose shapes its paths speak (`Barbican`): under its names, without an envelope."""
     parent: str | None = None
     """The reference that a path gives (`pool_id`), not the body."""
     root: str | None = "loadbalancer"
@@ -258,7 +260,7 @@ class Kind:
             row = self.model.model_validate(document)
         except ValidationError as error:
             wrong = error.errors(include_url=False, include_context=True)
-            faults += [_fault(detail) for detail in wrong]
+            faults += [_fault(self._unsaid(detail)) for detail in wrong]
             bad = {str(detail["loc"][0]) for detail in wrong if detail["loc"]}
             row = self.model.model_construct(**{k: v for k, v in document.items() if k not in bad})
             for name in bad:
@@ -271,6 +273,11 @@ class Kind:
         if faults:
             raise Refused(faults)
         return row
+
+    def _unsaid(self, detail: ErrorDetails) -> ErrorDetails:
+        """What was found, without what must not be shown."""
+        attribute = self.attributes.get(str(detail["loc"][0])) if detail["loc"] else None
+        return {**detail, "input": "…"} if attribute is not None and attribute.secret else detail
 
     def _body(self, suffix: str, attributes: Mapping[str, Attribute], *, optional: bool = False) -> type[BaseModel]:
         fields: dict[str, Any] = {}

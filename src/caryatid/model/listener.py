@@ -11,7 +11,7 @@ from caryatid.errors import Fault
 from .field import Access, Back, Key, Listed, Ref
 from .kind import Kind
 from .resource import Described, Provisioned
-from .tls import ALPN, CIPHERS, VERSIONS, AlpnProtocols, TlsVersions
+from .tls import ALPN, CIPHERS, VERSIONS, AlpnProtocols, TlsVersions, cipher_faults
 from .types import Bool, Cidr, Ciphers, ContainerRef, Id, Int, Port
 
 ListenerProtocol = Literal["HTTP", "HTTPS", "TCP", "TERMINATED_HTTPS", "UDP", "SCTP", "PROMETHEUS"]
@@ -30,6 +30,8 @@ TLS_HEADERS = (
     "X-SSL-Client-Not-After",
 )
 L4 = {"UDP": "UDP", "SCTP": "SCTP"}
+HTTP_PROTOCOLS = ("HTTP", "TERMINATED_HTTPS")
+"""Of listeners where requests are read, and sent on."""
 
 
 class Listener(Described, Provisioned):
@@ -81,10 +83,14 @@ class Listener(Described, Provisioned):
     """The domain may be put on browsers' HSTS preload lists."""
     l7policies: Annotated[list[Id], Access("generated"), Back("l7policy", "listener_id", nested="l7policies")] = []
     """What is decided about requests before the default pool."""
+    rate_limit_policies: Annotated[
+        list[Id], Access("generated"), Back("ratelimitpolicy", "listener_id", nested="rate_limit_policies")
+    ] = []
+    """How much a client may ask of it."""
 
     @model_validator(mode="after")
     def _fill_tls(self) -> Self:
-        if self.protocol == "TERMINATED_HTTPS":
+        if self.protocol == "TERMINATED_HTTPS" or self.certificates:
             self.tls_ciphers = self.tls_ciphers or CIPHERS
             self.tls_versions = self.tls_versions or list(VERSIONS)
             self.alpn_protocols = self.alpn_protocols or list(ALPN)
@@ -95,15 +101,25 @@ class Listener(Described, Provisioned):
         """The protocol below: ports are unique within it."""
         return L4.get(self.protocol, "TCP")
 
+    @property
+    def certificates(self) -> tuple[str, ...]:
+        """References of the certificates that clients are shown, the default one first, each once; none: no TLS."""
+        if self.protocol not in ("TERMINATED_HTTPS", "PROMETHEUS"):
+            return ()
+        named = (self.default_tls_container_ref, *self.sni_container_refs)
+        return tuple(dict.fromkeys(reference for reference in named if reference))
+
     def faults(self) -> Iterator[Fault]:
         yield from self._header_faults()
         yield from self._reference_faults()
         yield from self._hsts_faults()
+        if self.certificates:
+            yield from cipher_faults(self.tls_ciphers, self.tls_versions)
         if self.protocol == "PROMETHEUS" and self.default_pool_id:
             yield Fault("Protocol PROMETHEUS listeners cannot have child objects.", "default_pool_id")
 
     def _header_faults(self) -> Iterator[Fault]:
-        if self.insert_headers and self.protocol not in ("HTTP", "TERMINATED_HTTPS"):
+        if self.insert_headers and self.protocol not in HTTP_PROTOCOLS:
             yield Fault(f"insert_headers is not a valid option for {self.protocol} listeners.", "insert_headers")
             return
         known = HEADERS + (TLS_HEADERS if self.protocol == "TERMINATED_HTTPS" else ())

@@ -94,6 +94,9 @@ class Port(_Shared):
     """The address; default: a free one."""
     device_id: Annotated[Name, Access("generated"), Key(), Listed()] = ""
     """What uses the address; empty: nothing."""
+    sharer: Annotated[Name, Access("generated", shown=False), Key(36)] = ""
+    """On a subnet of attachment `host`: the load balancer, if it shares the address with those who ask for it by name.
+    Empty: the address is nobody else's."""
     device_owner: Annotated[Name, Access("generated")] = ""
     """What kind of thing that is: `loadbalancer`, or empty."""
 
@@ -118,5 +121,5 @@ PORT = Kind(
     plural="ports",
     links="ports_links",
     root=None,
-    unique=(("subnet_id", "ip_address"),),
+    unique=(("subnet_id", "ip_address", "sharer"),),
 )

@@ -58,6 +58,8 @@ OCTAVIA: dict[str, dict[str, Who]] = {
     "healthmonitor": {**READING, **EVERYWHERE, **WRITING},
     "l7policy": {**READING, **EVERYWHERE, **WRITING},
     "l7rule": {**READING, **WRITING},
+    "ratelimitpolicy": {**READING, **EVERYWHERE, **WRITING},
+    "ratelimitrule": {**READING, **WRITING},
     "quota": {
         "get_all": "read-quota",
         "get_all-global": "read-quota-global",
@@ -81,6 +83,9 @@ OWN: dict[str, dict[str, Who]] = {
     "subnet": {**READING, **EVERYWHERE, **OPERATED},
     "port": {**READING, **EVERYWHERE, **OPERATED},
     "host": {**HIDDEN, **OPERATED, **dict.fromkeys(HOST_ACTS, "admin")},
+    "certificate": {**READING, **EVERYWHERE},
+    "secret": {**READING, **EVERYWHERE, **WRITING},
+    "container": {**READING, **EVERYWHERE, "post": "write", "delete": "write"},
     "job": {**READING, **EVERYWHERE},
     "event": {**READING, **EVERYWHERE},
     "status": {"get_all": "admin"},

@@ -3,6 +3,7 @@
 
 import re
 from collections.abc import Iterator
+from ipaddress import ip_address
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -12,7 +13,7 @@ from caryatid.errors import Fault
 from .field import Access, Back, Listed, Ref
 from .kind import Kind
 from .resource import Described, Document, Provisioned
-from .tls import ALPN, CIPHERS, VERSIONS, AlpnProtocols, TlsVersions
+from .tls import ALPN, CIPHERS, VERSIONS, AlpnProtocols, TlsVersions, cipher_faults
 from .types import Bool, Ciphers, ContainerRef, Id, Int
 
 PoolProtocol = Literal["HTTP", "HTTPS", "PROXY", "PROXYV2", "TCP", "UDP", "SCTP"]
@@ -28,7 +29,7 @@ class SessionPersistence(Document):
     cookie_name: Annotated[str, Field(max_length=255)] | None = None
     """The application's cookie, for APP_COOKIE."""
     persistence_timeout: Annotated[Int, Field(ge=0, le=31_536_000)] | None = None
-    """Seconds after which a silent client is forgotten (UDP and SCTP)."""
+    """Seconds for which a silent client is remembered at least (UDP and SCTP)."""
     persistence_granularity: Annotated[str, Field(max_length=64, pattern=r"^[0-9a-fA-F:.]+$")] | None = None
     """Netmask within which clients count as one (UDP and SCTP)."""
 
@@ -89,6 +90,14 @@ class Pool(Described, Provisioned):
                 "Validation failure: A CA reference is required to specify a certificate revocation list.",
                 "crl_container_ref",
             )
+        if self.tls_enabled:
+            yield from cipher_faults(self.tls_ciphers, self.tls_versions)
+            if self.protocol in ("UDP", "SCTP"):
+                yield Fault(
+                    f"Validation failure: TLS is not spoken over datagrams, to which pools of protocol {self.protocol} "
+                    "belong.",
+                    "tls_enabled",
+                )
         if self.session_persistence:
             yield from self._persistence_faults(self.session_persistence)
 
@@ -117,12 +126,26 @@ class Pool(Described, Provisioned):
                 "pools.",
                 about,
             )
+        if persistence.persistence_granularity is not None and not _is_address(persistence.persistence_granularity):
+            yield Fault(
+                f"Validation failure: {persistence.persistence_granularity} is not a valid option for "
+                "persistence_granularity: a netmask is, such as 255.255.255.0 or ffff:ffff::.",
+                about,
+            )
         if datagrams and persistence.type != "SOURCE_IP":
             yield Fault(
                 f"Validation failure: session persistence of type {persistence.type} is not for {self.protocol} pools; "
                 "SOURCE_IP is.",
                 about,
             )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 POOL = Kind(

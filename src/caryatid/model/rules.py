@@ -12,6 +12,8 @@ from ipaddress import ip_address, ip_network
 
 from caryatid.errors import Fault
 
+from . import datagrams, limiting
+from .datagrams import DATAGRAM_POOLS
 from .flavor import Capabilities
 from .healthmonitor import HealthMonitor
 from .l7 import L7Policy, L7Rule
@@ -19,7 +21,9 @@ from .listener import Listener, ListenerProtocol
 from .loadbalancer import LoadBalancer
 from .member import Member
 from .pool import Pool, PoolProtocol
+from .ratelimit import RateLimitPolicy, RateLimitRule
 from .resource import Provisioned, Row
+from .tls import contiguous
 from .tree import PoolNode, Tree
 
 POOLS_OF: dict[ListenerProtocol, tuple[PoolProtocol, ...]] = {
@@ -33,7 +37,6 @@ POOLS_OF: dict[ListenerProtocol, tuple[PoolProtocol, ...]] = {
 }
 """Protocol of a listener → those of the pools that it can send to."""
 
-DATAGRAM_POOLS = ("UDP", "SCTP")
 DATAGRAM_MONITORS = ("UDP-CONNECT", "SCTP")
 """Only for datagram pools …"""
 DATAGRAM_POOL_MONITORS = ("UDP-CONNECT", "SCTP", "TCP", "HTTP")
@@ -51,6 +54,7 @@ class Limits:
     """In one fully populated create, members not counted."""
     rules_per_policy: int = 50
     """HAProxy reads 64 words a line."""
+    rate_limits_per_listener: int = 20
 
 
 def faults(tree: Tree, row: Row, *, limits: Limits) -> Iterator[Fault]:
@@ -73,6 +77,10 @@ def faults(tree: Tree, row: Row, *, limits: Limits) -> Iterator[Fault]:
             yield from _l7policy(tree, row, limits)
         case L7Rule():
             yield from _l7rule(tree, row, limits)
+        case RateLimitPolicy():
+            yield from limiting.policy_faults(tree, row, limits.rate_limits_per_listener, limits.rules_per_policy)
+        case RateLimitRule():
+            yield from limiting.rule_faults(tree, row, limits.rules_per_policy)
         case _:
             return
 
@@ -80,7 +88,8 @@ def faults(tree: Tree, row: Row, *, limits: Limits) -> Iterator[Fault]:
 def size_faults(tree: Tree, *, limits: Limits) -> Iterator[Fault]:
     """Whether a fully populated create asks for too much at once."""
     count = len(tree.listeners) + len(tree.pools) + sum(node.healthmonitor is not None for node in tree.pools)
-    count += sum(1 + len(node.rules) for node in tree.policies)
+    count += sum(1 + len(policy.rules) for policy in tree.policies)
+    count += sum(1 + len(limit.rules) for limit in tree.rate_limits)
     if count > limits.nested_objects:
         yield Fault(
             f"Validation failure: {count} objects in one request are too many; the limit is {limits.nested_objects}.",
@@ -106,8 +115,10 @@ def delete_faults(tree: Tree, row: Row) -> Iterator[Fault]:
 
 def unsupported(tree: Tree, row: Row, capabilities: Capabilities, provider: str) -> Iterator[Fault]:
     """What of `row` the provider's drivers cannot do: a 501 each."""
-    for attribute, word, what in _beyond(tree, row, capabilities):
-        reason = dict(capabilities.reasons).get(word)
+    reasons = dict(capabilities.reasons)
+    parts = (_beyond, datagrams.beyond, limiting.beyond)
+    for attribute, word, what in (found for part in parts for found in part(tree, row, capabilities)):
+        reason = reasons.get(word)
         because = f" {reason}" if reason else ""
         yield Fault(
             f"Provider '{provider}' does not support a requested option: {what} ({attribute}).{because}", attribute, 501
@@ -121,8 +132,8 @@ def _beyond(tree: Tree, row: Row, can: Capabilities) -> Iterator[tuple[str, str,
             topology = str(tree.flavor.get("loadbalancer_topology", "SINGLE"))
             if topology not in can.topologies:
                 yield "flavor_id", topology, f"load balancers of topology {topology}"
-        case Listener() if row.protocol not in can.listener_protocols:
-            yield "protocol", row.protocol, f"listeners of protocol {row.protocol}"
+        case Listener():
+            yield from _listener_beyond(row, can)
         case Pool():
             yield from _pool_beyond(row, can)
         case HealthMonitor() if row.type not in can.monitor_types:
@@ -135,13 +146,31 @@ def _beyond(tree: Tree, row: Row, can: Capabilities) -> Iterator[tuple[str, str,
             return
 
 
+def _listener_beyond(row: Listener, can: Capabilities) -> Iterator[tuple[str, str, str]]:
+    if row.protocol not in can.listener_protocols:
+        yield "protocol", row.protocol, f"listeners of protocol {row.protocol}"
+    elif row.certificates:
+        yield from _versions_beyond(row, can)
+
+
 def _pool_beyond(row: Pool, can: Capabilities) -> Iterator[tuple[str, str, str]]:
     if row.protocol not in can.pool_protocols:
         yield "protocol", row.protocol, f"pools of protocol {row.protocol}"
-    if row.lb_algorithm not in can.algorithms:
-        yield "lb_algorithm", row.lb_algorithm, f"algorithm {row.lb_algorithm}"
+    if row.lb_algorithm not in datagrams.algorithms(row, can):
+        yield "lb_algorithm", f"{row.protocol} {row.lb_algorithm}", f"algorithm {row.lb_algorithm}"
     if row.tls_enabled and not can.backend_tls:
         yield "tls_enabled", "tls_enabled", "TLS towards members"
+    elif row.tls_enabled:
+        yield from _versions_beyond(row, can)
+
+
+def _versions_beyond(row: Listener | Pool, can: Capabilities) -> Iterator[tuple[str, str, str]]:
+    wanted = row.tls_versions or []
+    for version in wanted:
+        if version not in can.tls_versions:
+            yield "tls_versions", version, f"TLS version {version}"
+    if not can.tls_version_gaps and len(contiguous(wanted)) < len(set(wanted)):
+        yield "tls_versions", "tls_version_gaps", "TLS versions with a gap between them"
 
 
 def _loadbalancer(tree: Tree, row: LoadBalancer) -> Iterator[Fault]:

@@ -15,6 +15,7 @@ from .listener import Listener
 from .loadbalancer import LoadBalancer, Vip
 from .member import Member
 from .pool import Pool
+from .ratelimit import RateLimitPolicy, RateLimitRule
 from .resource import Row
 
 
@@ -35,14 +36,33 @@ class PolicyNode:
     rules: tuple[L7Rule, ...] = ()
     redirect_pool: PoolNode | None = None
 
+    @property
+    def rules_up(self) -> tuple[L7Rule, ...]:
+        """The rules that count; none of a policy that does not."""
+        return tuple(rule for rule in self.rules if self.policy.admin_state_up and rule.admin_state_up)
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimitNode:
+    """A rate limit policy and its rules."""
+
+    policy: RateLimitPolicy
+    rules: tuple[RateLimitRule, ...] = ()
+
+    @property
+    def rules_up(self) -> tuple[RateLimitRule, ...]:
+        """The rules that count; none of a policy that does not."""
+        return tuple(rule for rule in self.rules if self.policy.admin_state_up and rule.admin_state_up)
+
 
 @dataclass(frozen=True, slots=True)
 class ListenerNode:
-    """A listener, its default pool, and its L7 policies in order of position."""
+    """A listener, its default pool, its L7 policies in order of position, and its rate limits."""
 
     listener: Listener
     default_pool: PoolNode | None = None
     l7policies: tuple[PolicyNode, ...] = ()
+    rate_limits: tuple[RateLimitNode, ...] = ()
 
     @property
     def pools(self) -> tuple[PoolNode, ...]:
@@ -82,6 +102,11 @@ class Tree:
         for node in self.listeners:
             yield from node.l7policies
 
+    @property
+    def rate_limits(self) -> Iterator[RateLimitNode]:
+        for node in self.listeners:
+            yield from node.rate_limits
+
     def pool(self, pool_id: str | None) -> PoolNode | None:
         return next((node for node in self.pools if node.pool.id == pool_id), None)
 
@@ -103,6 +128,8 @@ class Rows:
     healthmonitors: Sequence[HealthMonitor] = ()
     l7policies: Sequence[L7Policy] = ()
     l7rules: Sequence[L7Rule] = ()
+    rate_limit_policies: Sequence[RateLimitPolicy] = ()
+    rate_limit_rules: Sequence[RateLimitRule] = ()
 
     def with_row(self, row: Row) -> "Rows":
         """The same with `row` added, or put in place of the row with its id."""
@@ -126,6 +153,8 @@ NAMES: dict[type[Row], str] = {
     HealthMonitor: "healthmonitors",
     L7Policy: "l7policies",
     L7Rule: "l7rules",
+    RateLimitPolicy: "rate_limit_policies",
+    RateLimitRule: "rate_limit_rules",
 }
 
 
@@ -139,6 +168,7 @@ def link(loadbalancer: LoadBalancer, rows: Rows, **rest: Any) -> Tree:
     }
     rules = _group(sorted(rows.l7rules, key=_age), "l7policy_id")
     policies = _group(sorted(rows.l7policies, key=lambda policy: (policy.position, *_age(policy))), "listener_id")
+    limits = _rate_limits(rows)
     listeners = tuple(
         ListenerNode(
             listener,
@@ -147,10 +177,20 @@ def link(loadbalancer: LoadBalancer, rows: Rows, **rest: Any) -> Tree:
                 PolicyNode(policy, tuple(rules.get(policy.id, ())), pools.get(policy.redirect_pool_id or ""))
                 for policy in policies.get(listener.id, ())
             ),
+            tuple(limits.get(listener.id, ())),
         )
         for listener in sorted(rows.listeners, key=_age)
     )
     return Tree(loadbalancer, listeners, tuple(pools.values()), **rest)
+
+
+def _rate_limits(rows: Rows) -> dict[str, list[RateLimitNode]]:
+    """By listener."""
+    rules = _group(sorted(rows.rate_limit_rules, key=_age), "ratelimitpolicy_id")
+    found: dict[str, list[RateLimitNode]] = {}
+    for policy in sorted(rows.rate_limit_policies, key=_age):
+        found.setdefault(policy.listener_id, []).append(RateLimitNode(policy, tuple(rules.get(policy.id, ()))))
+    return found
 
 
 def _age(row: Any) -> tuple[str, str]:

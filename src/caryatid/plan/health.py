@@ -108,8 +108,10 @@ def changes(before: Statuses, after: Statuses) -> list[tuple[Kind, str, Operatin
 
 def certain(before: Statuses, pictures: Sequence[Picture]) -> list[tuple[Kind, str, OperatingStatus]]:
     """The changes that can be told from pictures that may not be whole: until they are, nobody is missed, and what
-    depends on all that is below it waits. A process that is gone is gone.
+    depends on all that is below it waits. A process that is gone is gone: what it saw last says nothing as long as
+    another lives.
     """
+    pictures = [picture for picture in pictures if picture.running] or pictures
     after = together(statuses(picture) for picture in pictures)
     if all(picture.whole for picture in pictures):
         return changes(before, after)

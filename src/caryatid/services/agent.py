@@ -49,6 +49,7 @@ def run(settings: Settings, token_file: Path | None = None) -> None:
     """Runs amphorae until told to stop; SIGINT ends them too, SIGTERM leaves them serving."""
     log.configure(settings.log_level, settings.log_format, receivers(settings), service="agent")
     process.follow_parent()
+    process.keep_memory()
     asyncio.run(_serve(agent_settings(settings, token_file)))
 
 

@@ -23,6 +23,7 @@ def run(settings: Settings) -> None:
     """Answers requests until told to stop. Raises CaryatidError when it would be open to others without a lock."""
     log.configure(settings.log_level, settings.log_format, service="api")
     process.follow_parent()
+    process.keep_memory()
     host, port = process.split(settings.listen)
     if not ip_address("127.0.0.1" if host == "localhost" else host).is_loopback:
         raise CaryatidError(

@@ -17,7 +17,7 @@ from caryatid import log
 from caryatid.agent.identity import Paths
 from caryatid.api.conductor import create_app
 from caryatid.config import Settings
-from caryatid.control import authority, initial, rotation, spares
+from caryatid.control import authority, initial, rotation, spares, stapling, watch
 from caryatid.control.audit import Auditor
 from caryatid.control.authority import Registry
 from caryatid.control.credentials import LOOK_S, Credentials
@@ -40,6 +40,7 @@ def run(settings: Settings, services: Sequence[str] = CORE, *, token_for_agent: 
     one."""
     log.configure(settings.log_level, settings.log_format, service=services[0] if len(services) == 1 else "core")
     process.follow_parent()
+    process.keep_memory()
     asyncio.run(_serve(settings, services, token_for_agent=token_for_agent))
 
 
@@ -171,6 +172,9 @@ class _Housekeeping:
             "housekeeping": Housekeeper(door, holder),
             "spares": Housekeeper(door, holder, (Duty("keep spares", 3.0, spares.keep),)),
         }
+        certificates = (Duty("watch certificates", 2.0, watch.look), Duty("count certificates", 30.0, watch.count))
+        self._keepers["certificates"] = Housekeeper(door, holder, certificates)
+        self._keepers["stapling"] = Housekeeper(door, holder, (Duty("fetch OCSP responses", 10.0, stapling.staple),))
         if registry is not None:
             rotate = Duty("rotate the authority", 60.0, lambda _door: rotation.advance(registry, datetime.now(UTC)))
             audit = Duty("audit drift", 60.0, Auditor().audit)

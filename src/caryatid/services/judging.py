@@ -9,6 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from caryatid.control.inquiry import by_agents
 from caryatid.control.judge import Judge, Moment
@@ -19,6 +20,7 @@ from .health import Health
 
 TURN_S = 0.2
 FORGET_S = 60.0
+FORGET_REPLACED_S = 1.0
 PULSE_BYTES = 24
 """Shorter than any report."""
 
@@ -63,7 +65,10 @@ class Judging:
             self._judge.turn(Moment(time.monotonic(), time.time(), pulse.beat()))
 
         def run() -> None:
-            loop.start("forget", lambda: loop.every("forget", FORGET_S, self._health.observer.forget_gone, self._stop))
+            forget = self._health.observer.forget_gone
+            replaced = partial(forget, replaced=True)
+            loop.start("forget", lambda: loop.every("forget", FORGET_S, forget, self._stop))
+            loop.start("replaced", lambda: loop.every("replaced", FORGET_REPLACED_S, replaced, self._stop))
             loop.every("judge", TURN_S, turn, self._stop)
             pulse.close()
             self._judge.close()

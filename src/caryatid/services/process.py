@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import gc
 import os
+import resource
 import signal
 from collections.abc import Iterator
 
@@ -14,6 +15,10 @@ from caryatid.errors import CaryatidError
 READY_FD = "CARYATID_READY_FD"
 PARENT = "CARYATID_PARENT"
 PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+CORE_BYTES = 1
+"""Too few for a file; and of this number alone the kernel gives nothing to programs that collect dumps either, which
+some of them keep even if the limit is 0 (core(5), fs/coredump.c)."""
 GC_THRESHOLDS = (100_000, 20, 20)
 
 
@@ -25,6 +30,15 @@ def follow_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != int(parent):
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def keep_memory() -> None:
+    """What is secret in memory is not written anywhere if this process, or an HAProxy that it starts, crashes; and no
+    other process of the same user can look at this one's."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    most = CORE_BYTES if hard == resource.RLIM_INFINITY else min(hard, CORE_BYTES)
+    resource.setrlimit(resource.RLIMIT_CORE, (most, most))
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0)
 
 
 def ready() -> None:

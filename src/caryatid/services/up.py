@@ -33,7 +33,7 @@ class StartError(Exception):
 class Child:
     """One of the processes, and how often it has had to be started lately."""
 
-    name: str
+    command: str
     process: subprocess.Popen[bytes]
     pipe: int | None
     """What it says on when it does its work; None once it has, or has ended."""
@@ -41,6 +41,10 @@ class Child:
     again_at: float = 0.0
     """When it is to be started again; 0 while it runs."""
     started: float = field(default_factory=time.monotonic)
+
+    @property
+    def name(self) -> str:
+        return self.command.split()[0]
 
     @property
     def late(self) -> bool:
@@ -54,8 +58,8 @@ class Child:
         self.pipe = None
 
 
-def up(state_dir: Path, names: tuple[str, ...], ready: str) -> int:
-    """Runs processes `names` until a signal; prints `ready` when all do their work.
+def up(state_dir: Path, commands: tuple[str, ...], ready: str) -> int:
+    """Runs `caryatid COMMAND` of each of the commands until a signal; prints `ready` when all do their work.
 
     Returns the exit status: 0, or 1 when one never became ready.
     """
@@ -69,8 +73,8 @@ def up(state_dir: Path, names: tuple[str, ...], ready: str) -> int:
     (state_dir / PID_FILE).write_text(str(os.getpid()))
     children: dict[str, Child] = {}
     try:
-        for together in (names[:1], names[1:]):  # the first makes what the others need to start: keys and a token
-            children.update({name: _start(name) for name in together})
+        for together in (commands[:1], commands[1:]):  # the first makes what others need to start: keys and a token
+            children.update({command: _start(command) for command in together})
             _until_ready(children, told)
         if not told:
             _say(ready)
@@ -114,18 +118,18 @@ def _say(text: str) -> None:
     sys.stderr.flush()
 
 
-def _start(name: str, failures: int = 0) -> Child:
+def _start(command: str, failures: int = 0) -> Child:
     reader, writer = os.pipe()
     try:
         process = subprocess.Popen(
-            [sys.executable, "-m", "caryatid", name],
+            [sys.executable, "-m", "caryatid", *command.split()],
             env={**os.environ, READY_FD: str(writer), PARENT: str(os.getpid())},
             pass_fds=[writer],
             start_new_session=True,
         )
     finally:
         os.close(writer)
-    return Child(name, process, reader, failures)
+    return Child(command, process, reader, failures)
 
 
 def _until_ready(children: Mapping[str, Child], told: list[int]) -> None:
@@ -153,7 +157,7 @@ def _look_after(children: dict[str, Child], told: list[int]) -> None:
                 child.again_at = now + (min(BACK_OFF_MAX_S, 0.2 * 2**child.failures) if child.failures else 0)
                 _say(f"Process `{child.name}` ended with {child.process.returncode}.")
             if now >= child.again_at:
-                children[child.name] = _start(child.name, child.failures)
+                children[child.command] = _start(child.command, child.failures)
 
 
 def _wait(children: Mapping[str, Child], told: list[int]) -> None:

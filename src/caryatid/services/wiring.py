@@ -7,10 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from caryatid.config import Settings
+from caryatid.control.check import tls_policy
 from caryatid.control.door import Door, provider
+from caryatid.control.secrets import Keep
+from caryatid.control.vault import Vault
 from caryatid.drivers import load
 from caryatid.drivers.amphora.base import AmphoraLoadBalancerDriver
-from caryatid.drivers.setup import Agents, Setup
+from caryatid.drivers.setup import Agents, KeyManager, Keystone, Setup
 from caryatid.errors import CaryatidError
 from caryatid.plan.haproxy import LogSettings
 from caryatid.store.database import Database
@@ -51,6 +54,35 @@ def authorities(path: Path) -> str:
     return text
 
 
+def key_manager(settings: Settings) -> KeyManager | None:
+    """The Barbican of the settings. Raises CaryatidError for files that cannot be read."""
+    if not settings.barbican_url:
+        return None
+    try:
+        return KeyManager(
+            settings.barbican_url,
+            tuple(name.strip() for name in settings.barbican_names.split(",") if name.strip()),
+            authorities(settings.keystone_ca) if settings.keystone_ca else "",
+            _keystone(settings) if settings.keystone_url else None,
+            settings.barbican_timeout_s,
+        )
+    except (ValueError, OSError) as error:
+        raise CaryatidError(f"The settings of Barbican cannot be used: {error}") from error
+
+
+def _keystone(settings: Settings) -> Keystone:
+    if settings.keystone_password_file is None:
+        raise ValueError("keystone_url needs keystone_password_file.")
+    return Keystone(
+        settings.keystone_url,
+        settings.keystone_user,
+        settings.keystone_user_domain,
+        settings.keystone_project,
+        settings.keystone_project_domain,
+        settings.keystone_password_file.read_text().rstrip("\n"),
+    )
+
+
 def door(settings: Settings, context: Callable[[], ssl.SSLContext] = no_tls, database: Database | None = None) -> Door:
     """The door of this process. `context`: TLS towards agents, for processes that talk to them."""
     database = database or Database(settings.database_url)
@@ -59,7 +91,11 @@ def door(settings: Settings, context: Callable[[], ssl.SSLContext] = no_tls, dat
         connection_limit=settings.default_connection_limit,
         hard_stop_after_s=settings.hard_stop_after_s,
         vrrp_interval_s=settings.vrrp_interval_s,
+        tls=tls_policy(settings),
         logs=log_settings(settings),
+        keep=Keep(database, Vault(settings.state_dir)),
+        key_manager=key_manager(settings),
     )
     driver: AmphoraLoadBalancerDriver = load("amphora", settings.amphora_driver).connect(setup)
-    return Door(database, provider(settings, driver, load("network", settings.network_driver).connect(setup)), settings)
+    providers = provider(settings, driver, load("network", settings.network_driver).connect(setup))
+    return Door(database, providers, settings, secrets=load("secrets", settings.secrets_driver).connect(setup))

@@ -84,13 +84,12 @@ def _with_statuses(
 
 
 def _with_use(host: Table) -> tuple[FromClause, dict[str, ColumnElement[Any]]]:
-    """What hosts carry, counted once for all of them, and whether they are heard of."""
+    """What each host that is read carries, and whether it is heard of."""
     carrier = TABLES["amphora"].c.compute_id
-    carried = select(carrier, func.count().label("used")).group_by(carrier).subquery("carried")
+    carried = select(func.count()).where(carrier == host.c.id).correlate(host)
     own = OBSERVATION.alias("own")
-    source = host.outerjoin(carried, carried.c.compute_id == host.c.id)
-    return source.outerjoin(own, _observes(own, HOST.name, host.c.id)), {
-        "used": func.coalesce(carried.c.used, 0),
+    return host.outerjoin(own, _observes(own, HOST.name, host.c.id)), {
+        "used": carried.scalar_subquery(),
         "operating_status": func.coalesce(own.c.operating_status, status.OFFLINE),
     }
 

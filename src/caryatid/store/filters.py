@@ -18,6 +18,7 @@ from sqlalchemy import (
     case,
     cast,
     false,
+    func,
     not_,
     or_,
     select,
@@ -67,6 +68,8 @@ class Query:
     """None of them."""
     sort: Sequence[Sort] = ()
     limit: int | None = None
+    offset: int = 0
+    """How many rows come before the page; instead of a marker."""
     marker: str | None = None
     """Id of the last row of the page before (of the first of the page after, with page_reverse)."""
     page_reverse: bool = False
@@ -116,6 +119,7 @@ class Shape:
     after: tuple[bool, ...] | None
     """Whether the marker's sort values are null; None: from the start."""
     limited: bool
+    skips: bool
     project: bool
     parent: bool
     reverse: bool
@@ -168,6 +172,13 @@ def run(tx: Tx, of: Source, query: Query, **given: Any) -> list[Any]:
     return list(found[::-1] if query.page_reverse else found)
 
 
+def total(tx: Tx, of: Source, query: Query) -> int:
+    """How many rows `query` lets through, on whatever page. Raises Refused with every fault."""
+    shape, values = _shape(of, replace(query, limit=None, offset=0, marker=None))
+    found = _statement(of, shape).with_only_columns(of.id, maintain_column_froms=True).order_by(None)
+    return int(tx.connection.execute(select(func.count()).select_from(found.subquery()), values).scalar_one())
+
+
 def _shape(of: Source, query: Query) -> tuple[Shape, dict[str, Any]]:
     """What the query is like, and the values in it. Raises Refused with every fault."""
     parts = _Parts(of)
@@ -185,6 +196,8 @@ def _shape(of: Source, query: Query) -> tuple[Shape, dict[str, Any]]:
         raise Refused(parts.faults)
     if query.limit is not None:
         parts.values["limit"] = min(query.limit, INTEGER_MAX)
+    if query.offset:
+        parts.values["offset"] = min(query.offset, INTEGER_MAX)
     keys = tuple((name, _flip(way) if query.page_reverse else way) for name, way in parts.sort)
     shape = Shape(
         equal=tuple(sorted(parts.equal)),
@@ -195,6 +208,7 @@ def _shape(of: Source, query: Query) -> tuple[Shape, dict[str, Any]]:
         sort=keys,
         after=None,
         limited=query.limit is not None,
+        skips=query.offset > 0,
         project=query.project_id is not None,
         parent=query.parent_id is not None,
         reverse=query.page_reverse,
@@ -316,10 +330,11 @@ def _statement(of: Source, shape: Shape) -> Select[Any]:
     if not shape.limited:
         return statement
     limit = bindparam("limit", type_=BigInteger)
+    offset = bindparam("offset", type_=BigInteger) if shape.skips else None
     if shape.sort[0][0] in ASCII:
-        return statement.limit(limit)
+        return statement.limit(limit).offset(offset)
     # no index has this order: SQLite would make every row whole, with all that refers to it, to sort and drop most
-    page = statement.with_only_columns(of.id, maintain_column_froms=True).correlate(None).limit(limit)
+    page = statement.with_only_columns(of.id, maintain_column_froms=True).correlate(None).limit(limit).offset(offset)
     return of.select.where(of.id.in_(page)).order_by(*order)
 
 

@@ -24,7 +24,7 @@ from caryatid.model.kind import Kind
 
 from .database import Tx
 from .sql import among, listed
-from .tables import OBSERVATION, STATISTIC, TABLES, root_column
+from .tables import BINDING, OBSERVATION, STATISTIC, TABLES, root_column
 
 BELOW: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind.root == LOADBALANCER.name and not kind.is_root)
 
@@ -74,7 +74,8 @@ def _remove(tx: Tx, kind: str, ids: Iterable[str]) -> None:
     seen = delete(OBSERVATION).where(OBSERVATION.c.kind == kind, among(dialect, OBSERVATION.c.id, "ids"))
     tx.connection.execute(seen, values)
     if kind == "listener":
-        tx.connection.execute(delete(STATISTIC).where(among(dialect, STATISTIC.c.listener_id, "ids")), values)
+        for table in (STATISTIC, BINDING):
+            tx.connection.execute(delete(table).where(among(dialect, table.c.listener_id, "ids")), values)
 
 
 def _remove_root(tx: Tx, root_id: str, observed: int) -> bool:

@@ -24,8 +24,8 @@ LOCK: Final = 0x63617279617469  # "caryati": one process migrates, the others wa
 LOCK_TIMEOUT_S: Final = 60
 
 
-def upgrade(url: str) -> None:
-    """The database has the tables of this version; a new SQLite file is its owner's alone.
+def upgrade(url: str, revision: str = "head") -> None:
+    """The database has the tables of this version (or of an older `revision`); a new SQLite file is its owner's alone.
 
     Any number of processes may call it at once, but one thread of each: Alembic keeps what it works on in modules.
     """
@@ -39,7 +39,7 @@ def upgrade(url: str) -> None:
             connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'"))
             connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
         if pending(connection):
-            command.upgrade(_config(connection), "head")
+            command.upgrade(_config(connection), revision)
 
 
 def check(url: str) -> bool:

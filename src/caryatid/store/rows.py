@@ -38,7 +38,7 @@ from .tables import TABLES, root_column
 
 FIRST: Final = 1
 """The generation in which a root starts."""
-DERIVED = frozenset({"provisioning_status", "operating_status", "used", "cert_expiration"})
+DERIVED = frozenset({"provisioning_status", "operating_status", "used", "cert_expiration", "listeners", "pools"})
 """Attributes that no row stores."""
 
 
@@ -87,6 +87,11 @@ def page(tx: Tx, kind: Kind, query: filters.Query) -> list[Json]:
     return shaped(kind, filters.run(tx, filters.source(kind.name, dialect), query), dialect)
 
 
+def total(tx: Tx, kind: Kind, query: filters.Query) -> int:
+    """How many documents the query lets through, on whatever page. Raises Refused."""
+    return filters.total(tx, filters.source(kind.name, tx.database.dialect), query)
+
+
 def find(tx: Tx, kind: Kind, **columns: Any) -> list[Json]:
     """The documents of living rows with these values in their columns, oldest first; unpaged."""
     dialect = tx.database.dialect
@@ -105,6 +110,12 @@ def tally(tx: Tx, kind: Kind, column: str) -> dict[str, int]:
     value = table.c[column]
     statement = select(value, func.count()).where(value.is_not(None), *_alive(kind, table)).group_by(value)
     return {str(key): int(number) for key, number in tx.connection.execute(statement)}
+
+
+def existing(tx: Tx, kind: Kind, ids: Sequence[str]) -> set[str]:
+    """Those of the ids that rows have."""
+    found = tx.connection.execute(_existing(kind.name, tx.database.dialect), {"ids": listed(tx.database.dialect, ids)})
+    return set(found.scalars())
 
 
 def place(tx: Tx, kind: Kind, key: str) -> Place | None:
@@ -186,7 +197,9 @@ def _kept(name: str) -> tuple[str, ...]:
     return tuple(
         a.name
         for a in kind
-        if not a.back and a.name not in DERIVED | {"id", kind.parent} and (not a.column or a.access.when == "change")
+        if not (a.back or a.secret)
+        and a.name not in DERIVED | {"id", kind.parent}
+        and (not a.column or a.access.when == "change")
     )
 
 
@@ -240,6 +253,12 @@ def _find(name: str, dialect: str, equal: tuple[str, ...], nulls: tuple[str, ...
 def _count(name: str, equal: tuple[str, ...], nulls: tuple[str, ...]) -> Select[Any]:
     table = TABLES[name]
     return select(func.count()).select_from(table).where(*_equal(BY_NAME[name], equal, nulls))
+
+
+@cache
+def _existing(name: str, dialect: str) -> Select[Any]:
+    key = TABLES[name].c.id
+    return select(key).where(among(dialect, key, "ids"))
 
 
 @cache

@@ -51,7 +51,7 @@ def _unobserved(kind: Kind, row: FromClause, status: ColumnElement[str]) -> Colu
         monitor = TABLES["healthmonitor"]
         checked = exists().where(monitor.c.pool_id == row.c.pool_id, monitor.c.deleted_generation.is_(None))
         return case((checked, OFFLINE), else_=NO_MONITOR)
-    if kind.name in {"l7policy", "l7rule"}:
+    if kind.name in {"l7policy", "l7rule", "ratelimitpolicy", "ratelimitrule"}:
         return case((status == ACTIVE, ONLINE), else_=OFFLINE)
     return OFFLINE
 

@@ -127,6 +127,8 @@ def _table(kind: Kind) -> Table:
 
 TABLES: dict[str, Table] = {kind.name: _table(kind) for kind in KINDS}
 Index("ix_amphora_status", TABLES["amphora"].c.status)  # how many are being built
+Index("ix_certificate_checked_at", TABLES["certificate"].c.checked_at)  # which are to be read again
+Index("ix_amphora_compute_id", TABLES["amphora"].c.compute_id)  # how many a host carries, and which
 
 WORK = Table(
     "work",
@@ -205,6 +207,17 @@ OBSERVATION = Table(
     Column("seen_at", Float(53), nullable=False),
     Index("ix_observation_loadbalancer", "loadbalancer_id"),
 )
+BINDING = Table(
+    "binding",
+    METADATA,
+    Column("address", String(WORD_LENGTH), primary_key=True),
+    Column("port", Integer, primary_key=True, autoincrement=False),
+    Column("protocol", String(16), primary_key=True),
+    Column("listener_id", String(ID_LENGTH), nullable=False),
+    Column("loadbalancer_id", String(ID_LENGTH), nullable=False),
+    Index("ix_binding_listener_id", "listener_id"),
+    Index("ix_binding_loadbalancer_id", "loadbalancer_id"),
+)
 COUNTERS = ("bytes_in", "bytes_out", "total_connections", "request_errors")
 """Counters that grow; each is kept as of this life of the process (`x`) and of its earlier lives (`base_x`)."""
 STATISTIC = Table(
@@ -259,6 +272,21 @@ SETTING = Table(
     Column("name", String(255), primary_key=True),
     Column("value", LargeBinary, nullable=False),
 )
+BUNDLE = Table(
+    "bundle",
+    METADATA,
+    Column("certificate_id", String(ID_LENGTH), primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("staple", LargeBinary),
+)
+"""What HAProxy is given for each certificate: apart from its document, which many read."""
+PAYLOAD = Table(
+    "payload",
+    METADATA,
+    Column("secret_id", String(ID_LENGTH), primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
+)
+"""What a secret is: apart from its document, which many read."""
 LEASE = Table(
     "lease",
     METADATA,

@@ -25,7 +25,8 @@ from .tables import TABLES, root_column
 KIND_OF: dict[str, Kind] = {
     name: next(kind for kind in BY_NAME.values() if kind.model is model) for model, name in NAMES.items()
 }
-"""The field of model.tree.Rows → its kind."""
+"""The field of model.tree.Rows → its kind; parents come before their children."""
+FIELD_OF: dict[str, str] = {kind.name: name for name, kind in KIND_OF.items()}
 
 
 def load(tx: Tx, root_id: str, *, members: bool = True) -> Tree | None:
@@ -65,7 +66,8 @@ def _below(
     found: dict[str, tuple[Row, ...]] = {}
     leaving: tuple[Listener, ...] = ()
     for name, kind in KIND_OF.items():
-        if name == "members" and not members:
+        above = FIELD_OF.get(kind.parent_kind or "")
+        if (name == "members" and not members) or (above and not found[above]):
             continue
         rows = tx.connection.execute(_children(kind.name), {"root": root_id}).all()
         if kind is LISTENER:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-import psycopg
 from sqlalchemy import text
 
 from .database import POSTGRESQL, Database, Tx
@@ -140,6 +139,8 @@ class Wakeups:
         if self._bell is not None:
             self._listen_to_bell(self._bell)
             return
+        import psycopg  # late: beside SQLite a process shall start without it
+
         pause = RETRY_S
         while not self._closing.is_set():
             with suppress(psycopg.Error, OSError):
@@ -161,6 +162,8 @@ class Wakeups:
 
     def _listen_to_server(self) -> None:
         """Until closing; an exception when the connection is lost."""
+        import psycopg
+
         url = self._database.url.set(drivername="postgresql").render_as_string(hide_password=False)
         with psycopg.connect(url, autocommit=True, connect_timeout=5, application_name="caryatid-wake") as connection:
             connection.execute(f"LISTEN {CHANNEL}")

@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from caryatid.errors import CaryatidError
 from caryatid.wire.body import AmphoraId, Body
+from caryatid.wire.datagrams import Datagrams
 from caryatid.wire.network import Plug
 
 VERSION = 1
@@ -24,8 +25,12 @@ CONNECT_TIMEOUT_S = 2.0
 AnswerT = TypeVar("AnswerT")
 READ_TIMEOUT_S = 20.0
 FileName = Field(pattern=r"^[a-z0-9-]{1,64}\.(pem|list)$")
+KeyName = Field(pattern=r"^[a-z0-9-]{1,64}\.pem(\.ocsp)?$")
 Digest = Field(pattern=r"^[0-9a-f]{64}$")
-
+KEYS_MAX = 4000
+"""Names of contents in one configuration."""
+SECRETS_BYTES_MAX = 8 << 20
+"""Of contents in one request, JSON and all; the rest goes in another."""
 
 
 class Server(NamedTuple):
@@ -64,11 +69,14 @@ class Configuration(Body):
     """keepalived's configuration, with the same tokens; empty: the amphora is not one of a pair."""
     nftables: str = ""
     """A ruleset for `nft -f` in the amphora's namespace, replacing what was there; empty: none."""
+    datagrams: Datagrams | None = None
+    """What the agent fills and reads in that ruleset; None: nothing. Neither hash covers it."""
     files: dict[Annotated[str, FileName], str] = {}
     """What `text` names under `@DIR@/`, nothing secret, by name; a name stands for one content."""
-    keys: dict[Annotated[str, FileName], Annotated[str, Digest]] = {}
+    keys: Annotated[dict[Annotated[str, KeyName], Annotated[str, Digest]], Field(max_length=KEYS_MAX)] = {}
     """What `text` names under `@KEYS@/`, by name: the SHA-256 of the content that it shall have, which is sent apart
-    (`Secrets`). Covered by `hash`, not by `base_hash`: HAProxy takes another content at run time."""
+    (`Secrets`). Covered by `hash`, not by `base_hash`: HAProxy takes another content at run time. `<name>.ocsp` is what
+    is stapled to the certificate `<name>`; `text` does not name it."""
 
 
 class Secrets(Body):
@@ -79,7 +87,7 @@ class Secrets(Body):
     generation: int = Field(ge=0)
     fence: int = Field(ge=0)
     contents: dict[Annotated[str, Digest], str] = Field(repr=False)
-    """By SHA-256, hexadecimal."""
+    """By SHA-256 (of what stands here, in UTF-8), hexadecimal: PEM, or an OCSP response in DER and base64."""
 
 
 class Wanting(Body):
@@ -183,6 +191,7 @@ class Probed(Body):
 
 
 APPLIED = TypeAdapter(Applied)
+WANTING = TypeAdapter(Wanting)
 PROBED = TypeAdapter(Probed)
 AGENT_INFO = TypeAdapter(AgentInfo)
 AMPHORA_STATES = TypeAdapter(list[AmphoraState])
@@ -216,6 +225,14 @@ class AgentStale(AgentError):
     def __init__(self, reason: str, fence: int) -> None:
         super().__init__(reason)
         self.fence = fence
+
+
+class AgentWanting(AgentError):
+    """Not applied: the agent does not have these contents (by SHA-256)."""
+
+    def __init__(self, wanting: tuple[str, ...]) -> None:
+        super().__init__(f"The agent lacks {len(wanting)} of the contents that the configuration names.")
+        self.wanting = wanting
 
 
 class AgentRefused(AgentError):
@@ -265,10 +282,18 @@ class AgentClient:
         return _read(PROBED, self._call("POST", "/probe", content=probe.model_dump_json().encode()))
 
     def put_configuration(self, configuration: Configuration, timeout_s: float | None = None) -> Applied:
-        """Afterwards the amphora runs exactly this. May be repeated."""
+        """Afterwards the amphora runs exactly this. May be repeated. AgentWanting: once the contents are sent."""
         path = f"/amphorae/{configuration.amphora_id}/configuration"
         content = configuration.__pydantic_serializer__.to_json(configuration)
         return _read(APPLIED, self._call("PUT", path, content=content, timeout_s=timeout_s))
+
+    def put_secrets(self, secrets: Secrets) -> None:
+        """Afterwards the host has these contents, in memory, for a configuration that follows. May be repeated.
+
+        At most SECRETS_BYTES_MAX at once.
+        """
+        content = secrets.__pydantic_serializer__.to_json(secrets)
+        self._call("PUT", f"/amphorae/{secrets.amphora_id}/secrets", content=content)
 
     def delete_amphora(self, amphora_id: str, generation: int, fence: int, timeout_s: float | None = None) -> None:
         """Afterwards nothing of the amphora is left on the host. May be repeated, also if it never was there."""
@@ -364,6 +389,8 @@ def _transport_error(error: Exception) -> AgentError:
 def _error(answer: httpx2.Response) -> AgentError:
     if answer.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return AgentUnauthorized("The agent does not accept this certificate.")
+    if answer.status_code == HTTPStatus.PRECONDITION_REQUIRED:
+        return AgentWanting(tuple(_read(WANTING, answer).wanting))
     try:
         refusal = Refusal.model_validate_json(answer.content)
     except ValueError:

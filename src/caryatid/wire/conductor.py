@@ -116,6 +116,8 @@ class HostFacts(Body):
     """Of subnets: how amphorae here can be connected to them."""
     uplinks: list[Annotated[str, Field(max_length=64)]] = Field(default=[], max_length=64)
     """Names of the physical networks that it is on."""
+    protocols: list[Annotated[str, Field(max_length=16)]] = Field(default=[], max_length=16)
+    """Of datagrams, which amphorae in namespaces here can carry."""
     addresses: list[Annotated[str, Field(max_length=64)]] = Field(default=[], max_length=64)
     """Its own, loopback and link-local apart."""
 

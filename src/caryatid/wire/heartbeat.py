@@ -94,6 +94,8 @@ class AmphoraMessage(TypedDict):
     """This is part i (from 0) of n."""
     failed: NotRequired[bool]
     """The host cannot start it again: it is to be replaced."""
+    wanting: NotRequired[bool]
+    """Keys that its configuration names are not on the host: it shall be configured anew, and is not lost."""
     role: NotRequired[Role]
     """Its part in its pair as it is now; absent: it is not one of a pair, or its agent does not know."""
     listeners: NotRequired[dict[Name, Listener]]
@@ -137,12 +139,24 @@ class Report(NamedTuple):
 
 
 def pack(key: bytes, header: Header, messages: Sequence[Message]) -> list[bytes]:
-    """Sign messages into as few datagrams as they fit into; a message too large for one is split into parts."""
+    """Sign messages into as few datagrams as they fit into; a message too large for one is split into parts. Messages
+    of one amphora that were read at the same time are parts of one."""
     pieces = [piece for message in messages for piece in split(message)]
+    _number(pieces)
     bodies: list[bytes] = []
     for group in _groups(pieces):
         bodies += _bodies(group, _room(header))
     return [_seal(key, header, number, body) for number, body in enumerate(bodies)]
+
+
+def _number(pieces: Iterable[Message]) -> None:
+    whole: dict[tuple[str, int, bool], list[AmphoraMessage]] = {}
+    for piece in pieces:
+        if "amphora_id" in piece:
+            whole.setdefault((piece["amphora_id"], piece["at"], piece["full"]), []).append(piece)
+    for parts in whole.values():
+        for number, part in enumerate(parts):
+            part["part"] = (number, len(parts))
 
 
 def _room(header: Header) -> int:

@@ -16,6 +16,8 @@ from caryatid.wire.body import AmphoraId, Body
 
 Name = Field(max_length=255)
 LEGS_MAX = 64
+LEG_MARKS_FROM = 0x10000
+"""Packets that a ruleset marks with this plus i leave by leg i, where it has a way of its own out."""
 
 
 class WireLeg(Body):

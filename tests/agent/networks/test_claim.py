@@ -52,7 +52,7 @@ def test_without_a_controller_a_vip_is_given_up_to_who_claims_it_until_told_to_h
         await agent.put_configuration(site.serving(plan, member))
         amphora = agent.amphorae[plan.amphora_id]
         speak_up(site, "router", vip)
-        agent.networks.reachable = no_controller
+        agent.networks.watches.reachable = no_controller
         assert vip in str(await agent.networks.seen(amphora))
         await world.eventually(lambda: given_up(agent, amphora), 15)
         assert not (await agent.details(amphora)).claims
@@ -79,11 +79,11 @@ def test_losing_the_controllers_alone_stops_nothing_and_neither_does_a_claim_whi
         return True
 
     async def scenario(agent):
-        agent.networks.reachable = no_controller
+        agent.networks.watches.reachable = no_controller
         await agent.put_network(site.plug(plan, site.leg("10.9.0.100")))
         await agent.put_configuration(site.serving(plan, "10.9.0.2"))
         assert await site.answers("client", "10.9.0.100") == "10.9.0.100"
-        agent.networks.reachable = a_controller
+        agent.networks.watches.reachable = a_controller
         await world.eventually(heard)
         assert agent.amphorae[plan.amphora_id].record.claims
 

@@ -20,21 +20,31 @@ from caryatid.agent.namespace import find, short
 from caryatid.agent.process import look
 from caryatid.agent.run import stop_data_plane
 from caryatid.agent.settings import AgentSettings, Uplink
+from caryatid.drivers.amphora import datagrams
 from caryatid.model.amphora import Amphora, Leg, Placed
 from caryatid.model.network import Subnet
-from caryatid.plan import keepalived
+from caryatid.plan import keepalived, nftables
 from caryatid.plan.haproxy import RenderSettings, render
 from caryatid.wire.agent import Applied, Configuration, Server
 from caryatid.wire.network import Plug, WireLeg
+from tests.agent.networks.datagrams import Town, asked
 
 VIP, SIX = "10.9.0.100", "fd00:9::100"
 MEMBER_PORT = 8000
+DATAGRAM_PORTS = (9000, 9001, 9002)
 PORT = 80
 SECONDS = 20
 DOCUMENT = {
     "loadbalancer": {"vip_address": VIP},
-    "listeners": [{"name": "web", "protocol": "HTTP", "protocol_port": PORT, "default_pool": "blue"}],
+    "listeners": [
+        {"name": "web", "protocol": "HTTP", "protocol_port": PORT, "default_pool": "blue"},
+        {"name": "dns", "protocol": "UDP", "protocol_port": PORT, "default_pool": "green"},
+    ],
     "pools": [{
+        "name": "green",
+        "protocol": "UDP",
+        "members": [{"address": "10.9.0.2", "protocol_port": port} for port in DATAGRAM_PORTS],
+    }, {
         "name": "blue",
         "protocol": "HTTP",
         "session_persistence": {"type": "SOURCE_IP"},
@@ -112,6 +122,8 @@ class Half:
                 hash=rendered.hash,
                 base_hash=rendered.base_hash,
                 keepalived=keepalived.render(self.tree, placed, advert_interval_s=0.1),
+                nftables=nftables.render(self.tree, placed),
+                datagrams=datagrams.told(self.tree),
             )
         )
         assert isinstance(outcome, Applied), outcome
@@ -320,6 +332,25 @@ def test_a_deleted_amphora_gives_its_vips_away_and_leaves_nothing(pair):
         assert [look(pid) for pid in pids] == [None, None, None]
 
     pair.run(scenario)
+
+
+def test_flows_of_datagrams_keep_their_members_in_a_takeover(pair):
+    town = Town(pair.site)
+    for port in DATAGRAM_PORTS:
+        town.member(f"m{port}", port=port)
+
+    async def scenario(master, standby):
+        flows = [town.client(VIP, port=PORT) for _ in range(30)]
+        before = await asked(flows)
+        assert set(before) == {f"m{port}" for port in DATAGRAM_PORTS}
+        end(master.amphora.process.pid)
+        await pair.settled(standby)
+        assert await asked(flows) == before
+
+    try:
+        pair.run(scenario)
+    finally:
+        town.close()
 
 
 def test_persistence_outlives_a_takeover(pair):

@@ -40,7 +40,8 @@ def test_a_pool_named_alone_is_the_one_defined_elsewhere():
 def test_everything_hangs_on_what_it_stands_in():
     policy = {"action": "REDIRECT_TO_POOL", "redirect_pool": {"name": "q", **HTTP}, "rules": [{}]}
     pool = {"name": "p", **HTTP, "members": [{}], "healthmonitor": {}}
-    loadbalancer_id, own, children = flatten({"listeners": [listener(default_pool=pool, l7policies=[policy])]}, 100)
+    wanted = listener(default_pool=pool, l7policies=[policy], rate_limit_policies=[{"rules": [{}]}])
+    loadbalancer_id, own, children = flatten({"listeners": [wanted]}, 100)
     by_id = {child.id: child.kind.name for child in children}
     hangs = {
         (child.kind.name, attribute, by_id.get(key, "loadbalancer" if key == loadbalancer_id else key))
@@ -57,6 +58,8 @@ def test_everything_hangs_on_what_it_stands_in():
         ("l7policy", "redirect_pool_id", "pool"),
         ("l7policy", "position", 1),
         ("l7rule", "l7policy_id", "l7policy"),
+        ("ratelimitpolicy", "listener_id", "listener"),
+        ("ratelimitrule", "ratelimitpolicy_id", "ratelimitpolicy"),
     }
     assert own == {}
 

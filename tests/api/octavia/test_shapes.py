@@ -16,7 +16,7 @@ KEYS = {
         "sni_container_refs default_pool_id l7policies insert_headers loadbalancers timeout_client_data "
         "timeout_member_connect timeout_member_data timeout_tcp_inspect client_ca_tls_container_ref "
         "client_authentication client_crl_container_ref allowed_cidrs hsts_max_age hsts_include_subdomains "
-        "hsts_preload"
+        "hsts_preload rate_limit_policies"
     ),
     "pools": (
         f"{OWNED} {TLS} description protocol lb_algorithm session_persistence loadbalancers listeners "
@@ -35,6 +35,8 @@ KEYS = {
         "id type compare_type key value invert created_at updated_at project_id tenant_id admin_state_up tags "
         "provisioning_status operating_status"
     ),
+    "ratelimitpolicies": f"{OWNED} description action listener_id rules",
+    "limits": f"{OWNED} metric threshold interval urls",
     "quotas": (
         "project_id tenant_id loadbalancer load_balancer listener member pool healthmonitor health_monitor "
         "l7policy l7rule"
@@ -57,6 +59,8 @@ ENVELOPES = {
     "healthmonitors": ("healthmonitor", "healthmonitors", "healthmonitors_links"),
     "l7policies": ("l7policy", "l7policies", "l7policies_links"),
     "rules": ("rule", "rules", "rules_links"),
+    "ratelimitpolicies": ("ratelimitpolicy", "ratelimitpolicies", "ratelimitpolicies_links"),
+    "limits": ("rule", "rules", "rules_links"),
     "quotas": ("quota", "quotas", "quotas_links"),
     "flavors": ("flavor", "flavors", "flavors_links"),
     "flavorprofiles": ("flavorprofile", "flavorprofiles", "flavorprofile_links"),
@@ -75,6 +79,8 @@ def collection(name, ids):
         return f"/v2/lbaas/pools/{ids['pools']}/members"
     if name == "rules":
         return f"/v2/lbaas/l7policies/{ids['l7policies']}/rules"
+    if name == "limits":
+        return f"/v2/lbaas/ratelimitpolicies/{ids['ratelimitpolicies']}/rules"
     return f"/v2/octavia/{name}" if name == "amphorae" else f"/v2/lbaas/{name}"
 
 

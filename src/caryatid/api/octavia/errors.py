@@ -47,11 +47,11 @@ def answer_error(error: Exception, request_id: str) -> Response:
         return _fault(SERVER, BROKEN)
     if error.status >= SERVER and not isinstance(error, Busy):
         log.get().warning("request refused", request_id=request_id, reason=str(error))
-    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Busy) else {}
-    return _fault(error.status, _text(error), headers)
+    headers = {"Retry-After": str(Busy.retry_after)} if error.status == Busy.status else {}
+    return _fault(error.status, text_of(error), headers)
 
 
-def _text(error: CaryatidError) -> str:
+def text_of(error: CaryatidError) -> str:
     """Every fault, one on a line, each once."""
     if isinstance(error, Refused):
         return "\n".join(dict.fromkeys(fault.message for fault in error.faults))

@@ -57,6 +57,7 @@ def parse(call: Call, kind: Kind, *, parent_id: str | None = None, project_id: s
         **{field: several[name] for name, field in TAGS.items()},
         sort=_sort(several),
         limit=limit + 1,
+        offset=0,
         marker=single.get("marker") or None,
         page_reverse=boolean("page_reverse", single.get("page_reverse", "false")),
         project_id=project_id,

@@ -16,7 +16,18 @@ from caryatid.control import writes
 from caryatid.control.door import Door
 from caryatid.control.receipt import Accepted, Wanted
 from caryatid.errors import Fault, Refused
-from caryatid.model import BY_NAME, HEALTHMONITOR, L7POLICY, L7RULE, LISTENER, LOADBALANCER, MEMBER, POOL
+from caryatid.model import (
+    BY_NAME,
+    HEALTHMONITOR,
+    L7POLICY,
+    L7RULE,
+    LISTENER,
+    LOADBALANCER,
+    MEMBER,
+    POOL,
+    RATELIMITPOLICY,
+    RATELIMITRULE,
+)
 from caryatid.model.kind import Kind
 from caryatid.model.policy import Caller
 from caryatid.store import rows
@@ -25,8 +36,8 @@ from caryatid.store.filters import Query
 
 from .compat import create_body, shower, unwrap
 
-BELOW = (LISTENER, POOL, MEMBER, HEALTHMONITOR, L7POLICY, L7RULE)
-ABOVE = frozenset({"loadbalancer_id", "listener_id", "pool_id", "l7policy_id"})
+BELOW = (LISTENER, POOL, MEMBER, HEALTHMONITOR, L7POLICY, L7RULE, RATELIMITPOLICY, RATELIMITRULE)
+ABOVE = frozenset({"loadbalancer_id", "listener_id", "pool_id", "l7policy_id", "ratelimitpolicy_id"})
 """What a nested resource hangs on: its place says it, not its body."""
 REFERENCE = {"name"}
 """A pool that says no more than this is one that is defined elsewhere in the body."""
@@ -216,7 +227,7 @@ SHOW = {
     LISTENER.name: shower(LISTENER, without=("loadbalancers",)),
     POOL.name: shower(POOL, without=("loadbalancers", "healthmonitor_id")),
     HEALTHMONITOR.name: shower(HEALTHMONITOR, without=("pools",)),
-    **{kind.name: shower(kind) for kind in (LOADBALANCER, MEMBER, L7POLICY, L7RULE)},
+    **{kind.name: shower(kind) for kind in (LOADBALANCER, MEMBER, L7POLICY, L7RULE, RATELIMITPOLICY, RATELIMITRULE)},
 }
 
 

@@ -25,6 +25,8 @@ from caryatid.model import (
     MEMBER,
     POOL,
     QUOTA,
+    RATELIMITPOLICY,
+    RATELIMITRULE,
 )
 
 from . import nested, providers, statuses
@@ -40,13 +42,13 @@ CAPABILITIES = {"name": {"type": "string"}, "description": {"type": "string"}}
 
 
 def operations(settings: Settings) -> list[Operation]:
-    plain = (LISTENER, POOL, HEALTHMONITOR, L7POLICY, L7RULE, FLAVORPROFILE, FLAVOR)
-    zones = (AVAILABILITY_ZONE_PROFILE, AVAILABILITY_ZONE)
+    below = (LISTENER, POOL, HEALTHMONITOR, L7POLICY, L7RULE, RATELIMITPOLICY, RATELIMITRULE)
+    offered = (FLAVORPROFILE, FLAVOR, AVAILABILITY_ZONE_PROFILE, AVAILABILITY_ZONE)
     return [
         Operation("GET", VERSION, version, "The version", "Versions", gives=Body({"type": "string"}), errors=(406,)),
         Operation("GET", LBAAS, version, "The version", "Versions", gives=Body({"type": "string"}), errors=(406,)),
         *_loadbalancers(),
-        *(operation for kind in (*plain, *zones) for operation in verbs(Resource(kind), VERSION)),
+        *(operation for kind in (*below, *offered) for operation in verbs(Resource(kind), VERSION)),
         _stats("Listener", f"{LBAAS}/listeners/{{id}}/stats", statuses.listener_statistics),
         *_members(),
         *_quotas(Quotas(settings.quotas)),

@@ -3,17 +3,22 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from typing import Any, ClassVar, Self
 
 from caryatid.drivers.setup import Setup
 from caryatid.model.amphora import Placed, Stamp
+from caryatid.model.bundle import Bundle
+from caryatid.model.datagrams import DATAGRAM_POOLS, FAMILIES
 from caryatid.model.flavor import Capabilities, FlavorData, ZoneData
 from caryatid.model.host import Host
+from caryatid.model.network import NAMESPACED
 from caryatid.model.tree import Tree
 from caryatid.plan import keepalived, nftables
 from caryatid.plan.drift import Found
-from caryatid.plan.haproxy import RenderSettings, Unrenderable, render
+from caryatid.plan.haproxy import RenderSettings, Unrenderable, ratelimit, render
 from caryatid.wire.agent import (
+    SECRETS_BYTES_MAX,
     AgentClient,
     AgentError,
     AgentRefused,
@@ -21,11 +26,14 @@ from caryatid.wire.agent import (
     AgentTimeout,
     AgentUnauthorized,
     AgentUnreachable,
+    AgentWanting,
     Configuration,
     How,
+    Secrets,
     Server,
 )
 
+from . import datagrams
 from .base import (
     AmphoraDriverError,
     AmphoraLoadBalancerDriver,
@@ -38,20 +46,35 @@ from .base import (
 )
 from .breaker import Breaker
 
+FLOWS_ARE_HASHED = "Flows are shared out by their hash, whatever members have already; ROUND_ROBIN does so evenly."
 CAPABILITIES = Capabilities(
-    listener_protocols=frozenset({"HTTP", "HTTPS", "TCP", "PROMETHEUS"}),
-    pool_protocols=frozenset({"HTTP", "HTTPS", "TCP", "PROXY", "PROXYV2"}),
+    listener_protocols=frozenset({"HTTP", "HTTPS", "TCP", "TERMINATED_HTTPS", "UDP", "SCTP", "PROMETHEUS"}),
+    pool_protocols=frozenset({"HTTP", "HTTPS", "TCP", "PROXY", "PROXYV2", "UDP", "SCTP"}),
     algorithms=frozenset({"ROUND_ROBIN", "LEAST_CONNECTIONS", "SOURCE_IP"}),
-    monitor_types=frozenset({"HTTP", "HTTPS", "TCP", "TLS-HELLO"}),
+    datagram_algorithms=frozenset({"ROUND_ROBIN", "SOURCE_IP", "SOURCE_IP_PORT"}),
+    datagram_flows_max=5_000,
+    datagram_attachments=NAMESPACED,
+    datagram_families_apart=True,
+    monitor_types=frozenset({"HTTP", "HTTPS", "TCP", "TLS-HELLO", "UDP-CONNECT", "SCTP"}),
     topologies=frozenset({"SINGLE", "ACTIVE_STANDBY"}),
-    l7_protocols=frozenset({"HTTP"}),
+    l7_protocols=frozenset({"HTTP", "TERMINATED_HTTPS"}),
+    backend_tls=True,
+    tls_versions=frozenset({"TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"}),
+    rate_limit_protocols=frozenset({"HTTP", "HTTPS", "TCP", "TERMINATED_HTTPS"}),
+    rate_limit_actions=frozenset({"DENY", "REJECT", "SILENT_DROP"}),
+    rate_limit_metrics=frozenset({"REQUESTS", "REQUESTS_PER_URL", "KBYTES"}),
+    rate_limit_windows=ratelimit.WINDOWS,
     flavor_data=FlavorData,
     zone_data=ZoneData,
     reasons=(
-        ("TERMINATED_HTTPS", "TLS is not terminated yet; HTTPS passes it through to the members."),
-        ("UDP", "Datagrams are not carried yet."),
-        ("SCTP", "SCTP is not carried yet."),
-        ("tls_enabled", "TLS towards members is not spoken yet."),
+        (FAMILIES, "Datagrams are sent on as they are; give the load balancer an additional VIP of that family."),
+        ("connection_limit", "The kernel needs the longer to count flows the more there are; -1 sets no limit."),
+        *((f"{protocol} LEAST_CONNECTIONS", FLOWS_ARE_HASHED) for protocol in DATAGRAM_POOLS),
+        ("SSLv3", "OpenSSL speaks it no more."),
+        ("tls_version_gaps", "HAProxy speaks a range of versions; name those between, or leave out those beyond."),
+        ("QUEUE", "HAProxy holds no requests back by their rate; DENY tells clients when to come again."),
+        ("PACKETS", "HAProxy sees requests and bytes, not packets; KBYTES is nearest to it."),
+        ("rate_limit_windows", "HAProxy counts each request in three tables at most."),
         ("PING", "A ping needs a privilege that HAProxy's checks do not have here."),
     ),
 )
@@ -63,7 +86,7 @@ HOW: dict[How, str] = {
     "runtime": "applied at run time, without a reload",
     "reloaded": "HAProxy has reloaded",
     "started": "HAProxy has started",
-    "stopped": "there is no listener, and no HAProxy",
+    "stopped": "no listener needs an HAProxy",
 }
 
 
@@ -77,6 +100,7 @@ class HaproxyDriver(AmphoraLoadBalancerDriver):
         self._render = RenderSettings(
             default_connection_limit=setup.connection_limit,
             hard_stop_after_s=setup.hard_stop_after_s,
+            tls=setup.tls,
             logs=setup.logs,
         )
         self._advert_interval_s = setup.vrrp_interval_s
@@ -91,6 +115,7 @@ class HaproxyDriver(AmphoraLoadBalancerDriver):
             rendered = render(tree, settings=self._render, placed=amphora)
         except Unrenderable as error:
             raise ProvisioningErrors(str(error), {error.id: str(error)}) from error
+        contents = dict(_contents(rendered.keys))
         wanted = Configuration.model_construct(
             amphora_id=amphora.id,
             loadbalancer_id=tree.loadbalancer.id,
@@ -103,9 +128,11 @@ class HaproxyDriver(AmphoraLoadBalancerDriver):
             files=dict(rendered.files),
             keepalived=keepalived.render(tree, amphora, advert_interval_s=self._advert_interval_s),
             nftables=nftables.render(tree, amphora),
+            datagrams=datagrams.told(tree) if amphora.legs else None,
+            keys={name: digest for name, (digest, _) in contents.items()},
         )
         with self._reach(amphora) as agent:
-            return HOW[agent.put_configuration(wanted).how]
+            return HOW[_pushed(agent, wanted, dict(contents.values()))]
 
     def delete_load_balancer(self, amphora: Placed, tree: Tree, stamp: Stamp) -> None:  # noqa: ARG002  all goes
         with self._reach(amphora) as agent:
@@ -140,6 +167,47 @@ class HaproxyDriver(AmphoraLoadBalancerDriver):
                 yield self._agents.of(amphora.host)
             except AgentError as error:
                 raise _translated(error) from error
+
+
+def _contents(keys: Mapping[str, Bundle]) -> Iterator[tuple[str, tuple[str, str]]]:
+    """What the names of a configuration stand for: name, SHA-256, content. What is stapled stands beside."""
+    for name, bundle in keys.items():
+        yield name, (bundle.digest, bundle.pem)
+        if bundle.staple:
+            yield f"{name}.ocsp", (sha256(bundle.staple.encode()).hexdigest(), bundle.staple)
+
+
+def _pushed(agent: AgentClient, wanted: Configuration, contents: Mapping[str, str]) -> How:
+    """It is in effect. Of the contents that it names, the agent gets those that it has not."""
+    try:
+        return agent.put_configuration(wanted).how
+    except AgentWanting as lack:
+        for part in _parts({digest: contents[digest] for digest in lack.wanting if digest in contents}):
+            agent.put_secrets(
+                Secrets.model_construct(
+                    amphora_id=wanted.amphora_id,
+                    loadbalancer_id=wanted.loadbalancer_id,
+                    generation=wanted.generation,
+                    fence=wanted.fence,
+                    contents=part,
+                )
+            )
+    return agent.put_configuration(wanted).how
+
+
+def _parts(contents: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """As few as what may be in one request allows."""
+    part: dict[str, str] = {}
+    size = 0
+    for digest, content in contents.items():
+        needed = len(content) + content.count("\n") + 100  # JSON writes a line's end as two characters
+        if part and size + needed > SECRETS_BYTES_MAX:
+            yield part
+            part, size = {}, 0
+        part[digest] = content
+        size += needed
+    if part:
+        yield part
 
 
 def _translated(error: AgentError) -> AmphoraDriverError:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The secrets driver interface: what a container reference stands for, as whoever keeps it has it."""
 
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from caryatid.model.bundle import Material
 
 
 class SecretsError(Exception):
@@ -11,18 +12,6 @@ class SecretsError(Exception):
 
 class UnreadableError(SecretsError):
     """Trying again will not help: nothing is there, it is not the project's, or it is of no kind that we know."""
-
-
-@dataclass(frozen=True, slots=True)
-class Material:
-    """What is kept under one reference, not looked into. Each is PEM or DER, or nothing."""
-
-    certificate: bytes = field(default=b"", repr=False)
-    private_key: bytes = field(default=b"", repr=False)
-    passphrase: bytes = field(default=b"", repr=False)
-    intermediates: bytes = field(default=b"", repr=False)
-    payload: bytes = field(default=b"", repr=False)
-    """Of a single secret instead: a PKCS #12 bundle, or PEM with all that is asked for."""
 
 
 class SecretsDriver(Protocol):

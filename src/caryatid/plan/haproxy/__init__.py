@@ -2,20 +2,23 @@
 """A load balancer as the configuration of one HAProxy (2.6 or newer).
 
 A frontend a listener, a backend for each pool that a listener sends to (named `<pool>:<listener>`), a server a member.
-What is disabled is not written, but for members, which are written `disabled`, so that they can be enabled at run
-time. The text holds the agent's tokens: `@DIR@` and `@RUN@` for its directories, `@MAXCONN:n@` for a number that it
-may lower. Before the lines of each object stands the comment `# <kind> <id>`.
+Listeners for datagrams are not here: plan/datagrams.py. What is disabled is not written, but for members, which are
+written `disabled`, so that they can be enabled at run time. The text holds the agent's tokens: `@DIR@` and `@RUN@` for
+its directories, `@MAXCONN:n@` for a number that it may lower. Before the lines of each object stands the comment
+`# <kind> <id>`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from caryatid.model.amphora import Placed
-from caryatid.model.tree import Tree
+from caryatid.model.datagrams import DATAGRAM_POOLS
+from caryatid.model.tls import TlsPolicy
+from caryatid.model.tree import ListenerNode, Tree
 from caryatid.plan.quote import Unquotable
 
-from . import backend, frontend, logs, peers
+from . import backend, frontend, logs, peers, ratelimit, tls
 from .format import Misformatted
 from .logs import LogSettings
 from .sheet import Rendered, Server, Sheet, Unrenderable
@@ -41,6 +44,9 @@ class RenderSettings:
     timeout_member_data_ms: int = 50_000
     stick_table_entries: int = 10_240
     """Clients that a pool with session persistence remembers."""
+    rate_table_entries: int = 65_536
+    """Clients that are counted for rate limits, in all tables together; each takes 250 bytes at most."""
+    tls: TlsPolicy = field(default_factory=TlsPolicy)
     logs: LogSettings = field(default_factory=LogSettings)
 
 
@@ -49,7 +55,7 @@ def render(tree: Tree, *, settings: RenderSettings, placed: Placed | None = None
 
     `placed`: the amphora that it is for; without, whom it sent where is told nobody, and forgotten with a reload.
     """
-    sheet = Sheet("loadbalancer", tree.loadbalancer.id)
+    sheet = Sheet("loadbalancer", tree.loadbalancer.id, tree.bundles)
     try:
         _write(sheet, tree, _flavored(settings, tree.flavor), placed)
     except Unquotable as error:
@@ -70,26 +76,42 @@ def _flavored(settings: RenderSettings, flavor: Mapping[str, Any]) -> RenderSett
 
 def _write(sheet: Sheet, tree: Tree, settings: RenderSettings, placed: Placed | None) -> None:
     up = tree.loadbalancer.admin_state_up and not tree.deleted
-    nodes = [node for node in tree.listeners if up and node.listener.admin_state_up]
+    enabled = [node for node in tree.listeners if up and node.listener.admin_state_up]
+    nodes = [node for node in enabled if node.listener.l4 not in DATAGRAM_POOLS]
     limits = [frontend.connection_limit(node.listener, settings.default_connection_limit) for node in nodes]
     maxconn = min(sum(limits) or settings.default_connection_limit, settings.connection_limit_max)
     flows = logs.flow_log(settings.logs, tree.loadbalancer, tree.flavor)
     shared = placed if placed and peers.needed(nodes) else None
-    _preamble(sheet, settings, maxconn, flows, shared)
+    _preamble(sheet, settings, maxconn, flows, shared, secured=_secured(nodes))
+    section = peers.SECTION if shared else ""
+    table = backend.StickTable(settings.stick_table_entries, section)
+    rate_entries = ratelimit.share(settings.rate_table_entries, nodes)
     for node, limit in zip(nodes, limits, strict=True):
         timeout_client_ms = node.listener.timeout_client_data or settings.timeout_client_data_ms
-        frontend.write(sheet, node, tree.vips, limit, timeout_client_ms, flows)
+        terms = frontend.Terms(limit, timeout_client_ms, settings.tls, flows)
+        frontend.write(sheet, node, tree.vips, terms)
+        ratelimit.write_tables(sheet, node, rate_entries, section)
         timeouts = backend.Timeouts(
             node.listener.timeout_member_connect or settings.timeout_member_connect_ms,
             node.listener.timeout_member_data or settings.timeout_member_data_ms,
         )
         for pool in frontend.pools(node):
-            table = backend.StickTable(settings.stick_table_entries, peers.SECTION if shared else "")
-            backend.write(sheet, node.listener, pool, timeouts, table)
+            backend.write(sheet, node.listener, pool, timeouts, table, settings.tls)
+
+
+def _secured(nodes: Iterable[ListenerNode]) -> bool:
+    """Whether TLS is spoken on any side."""
+    return any(node.listener.certificates or any(p.pool.tls_enabled for p in frontend.pools(node)) for node in nodes)
 
 
 def _preamble(
-    sheet: Sheet, settings: RenderSettings, maxconn: int, flows: logs.FlowLog | None, shared: Placed | None
+    sheet: Sheet,
+    settings: RenderSettings,
+    maxconn: int,
+    flows: logs.FlowLog | None,
+    shared: Placed | None,
+    *,
+    secured: bool,
 ) -> None:
     sheet.section("global", [
         "log @RUN@/log.sock len 1024 local1 notice",
@@ -99,6 +121,7 @@ def _preamble(
         f"hard-stop-after {settings.hard_stop_after_s:d}s",
         f"maxconn @MAXCONN:{maxconn:d}@",
         *([f"nbthread {settings.threads:d}"] if settings.threads else []),
+        *(tls.preamble(settings.tls) if secured else []),
         *(peers.local(shared) if shared else []),
     ])
     logs.rings(sheet, settings.logs, flows)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The backend of a pool: how it is shared out, how its members are checked, and its servers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -9,9 +9,11 @@ from caryatid.model.healthmonitor import HealthMonitor
 from caryatid.model.listener import Listener
 from caryatid.model.member import Member
 from caryatid.model.pool import Algorithm, Pool
+from caryatid.model.tls import TlsPolicy
 from caryatid.model.tree import PoolNode
 from caryatid.plan import quote
 
+from . import headers, tls
 from .frontend import MODES
 from .l7 import backend_name
 from .sheet import Server, Sheet, Unrenderable
@@ -23,20 +25,9 @@ BALANCE: dict[Algorithm, tuple[str, ...]] = {
 }
 POOLS = {"HTTP": "", "HTTPS": "", "TCP": "", "PROXY": "send-proxy", "PROXYV2": "send-proxy-v2"}
 """Protocol of a pool → what a server is told first."""
-CHECKS = {
-    "HTTP": "check",
-    "HTTPS": "check check-ssl verify none",
-    "TCP": "check",
-    "TLS-HELLO": "check check-ssl verify none",
-}
-HEADERS = {
-    "X-Forwarded-For": "option forwardfor",
-    "X-Forwarded-Port": "http-request set-header X-Forwarded-Port %[dst_port]",
-    "X-Forwarded-Proto": "http-request set-header X-Forwarded-Proto http",
-    "X-Forwarded-IP": "http-request set-header X-Forwarded-IP %[src]",
-    "X-Client-IP": "http-request set-header X-Client-IP %[src]",
-    "X-Real-IP": "http-request set-header X-Real-IP %[src]",
-}
+CHECKS = ("HTTP", "HTTPS", "TCP", "TLS-HELLO")
+HANDSHAKES = ("HTTPS", "TLS-HELLO")
+"""Checks that begin with one, whatever the pool speaks."""
 AGE = attrgetter("created_at", "id")
 SERVER_ID_MASK = 0x7FFF_FFFF
 
@@ -61,7 +52,9 @@ class StickTable:
         return f"stick-table type {key} size {self.entries:d}{f' peers {self.peers}' if self.peers else ''}"
 
 
-def write(sheet: Sheet, listener: Listener, node: PoolNode, timeouts: Timeouts, table: StickTable) -> None:
+def write(
+    sheet: Sheet, listener: Listener, node: PoolNode, timeouts: Timeouts, table: StickTable, policy: TlsPolicy
+) -> None:
     pool, mode = node.pool, MODES[listener.protocol]
     _refuse(pool)
     monitor = node.healthmonitor if node.healthmonitor and node.healthmonitor.admin_state_up else None
@@ -72,15 +65,19 @@ def write(sheet: Sheet, listener: Listener, node: PoolNode, timeouts: Timeouts, 
         *BALANCE[pool.lb_algorithm],
         *(["http-reuse safe"] if mode == "http" else []),
         *_persistence(pool, mode, table),
-        *_headers(listener),
+        *headers.requests(listener),
         "option allbackups",
         f"timeout connect {timeouts.connect_ms:d}ms",
         f"timeout server {timeouts.data_ms:d}ms",
     ])
+    secured = tls.towards(sheet, pool, listener, policy, http=mode == "http") if pool.tls_enabled else ""
+    if node.members and pool.tls_enabled and (pool.tls_container_ref or pool.ca_tls_container_ref):
+        sheet.pin(f"the files that servers of {name} name are loaded")
     if monitor:
         sheet.about("healthmonitor", monitor.id)
         sheet.add(_check(monitor))
-    _servers(sheet, name, node, monitor, cookies=mode == "http" and _persists_by(pool, "HTTP_COOKIE"))
+    said = [_options(_proxy(pool, listener), monitor, secured, elsewhere=elsewhere) for elsewhere in (False, True)]
+    _servers(sheet, name, node, said, cookies=mode == "http" and _persists_by(pool, "HTTP_COOKIE"))
 
 
 def _refuse(pool: Pool) -> None:
@@ -88,8 +85,6 @@ def _refuse(pool: Pool) -> None:
         raise Unrenderable("pool", pool.id, f"protocol {pool.protocol} is not carried out by this driver")
     if pool.lb_algorithm not in BALANCE:
         raise Unrenderable("pool", pool.id, f"algorithm {pool.lb_algorithm} is not carried out by this driver")
-    if pool.tls_enabled:
-        raise Unrenderable("pool", pool.id, "TLS towards members is not carried out by this driver")
 
 
 def _persists_by(pool: Pool, kind: str) -> bool:
@@ -118,13 +113,6 @@ def _persistence(pool: Pool, mode: str, table: StickTable) -> Iterator[str]:
         yield f"stick match {quote.fetch('req.cook', cookie)}"
 
 
-def _headers(listener: Listener) -> Iterator[str]:
-    if listener.protocol == "HTTP":
-        for header, line in HEADERS.items():
-            if listener.insert_headers.get(header, "").lower() == "true":
-                yield line
-
-
 def _check(monitor: HealthMonitor) -> Iterator[str]:
     if monitor.type not in CHECKS:
         raise Unrenderable("healthmonitor", monitor.id, f"type {monitor.type} is not carried out by this driver")
@@ -142,15 +130,17 @@ def _codes(text: str) -> str:
     return ",".join(part.strip() for part in text.split(","))
 
 
-def _servers(sheet: Sheet, backend: str, node: PoolNode, monitor: HealthMonitor | None, *, cookies: bool) -> None:
-    """The members, oldest first: what comes later does not move those before it."""
+def _servers(sheet: Sheet, backend: str, node: PoolNode, said: Sequence[str], *, cookies: bool) -> None:
+    """The members, oldest first: what comes later does not move those before it.
+
+    `said`: what all say that are checked where they serve, and what all say that are checked elsewhere.
+    """
     members = sorted(node.members, key=AGE)
-    common = _common(monitor)
+    checked = node.healthmonitor is not None and node.healthmonitor.admin_state_up
     ids = _server_ids(members) if node.pool.lb_algorithm == "SOURCE_IP" else None
-    said = [_options(node.pool, common, checked_elsewhere=elsewhere) for elsewhere in (False, True)]
     for member in members:
         sheet.current = "member", member.id
-        elsewhere = monitor is not None and bool(member.monitor_address or member.monitor_port)
+        elsewhere = checked and bool(member.monitor_address or member.monitor_port)
         options = [said[elsewhere]] if said[elsewhere] else []
         if elsewhere and member.monitor_address:
             options.append(f"addr {quote.host(member.monitor_address)}")
@@ -176,19 +166,27 @@ def _servers(sheet: Sheet, backend: str, node: PoolNode, monitor: HealthMonitor 
         )
 
 
-def _common(monitor: HealthMonitor | None) -> str:
-    if monitor is None:
-        return ""
-    name = f" check-sni {quote.word(monitor.domain_name)}" if monitor.type == "HTTPS" and monitor.domain_name else ""
+def _proxy(pool: Pool, listener: Listener) -> str:
+    """What a server is told first: the client's certificate too, where clients may show one."""
+    spoken = POOLS[pool.protocol]
+    return f"{spoken}-ssl-cn" if spoken == "send-proxy-v2" and listener.certificates else spoken
+
+
+def _options(proxy: str, monitor: HealthMonitor | None, secured: str, *, elsewhere: bool) -> str:
+    """What all members say. A check at another address or port speaks neither the PROXY protocol nor the pool's TLS,
+    but that of its type."""
+    checks = _checks(monitor, secured) if monitor else ""
+    speaks = "check-send-proxy" if proxy and checks and not elsewhere else ""
+    return " ".join(part for part in (checks, proxy, speaks, secured) if part)
+
+
+def _checks(monitor: HealthMonitor, secured: str) -> str:
+    """A handshake believes any certificate, unless the pool says who is believed."""
+    handshake = " check-ssl" if monitor.type in HANDSHAKES else ""
+    believed = " verify none" if handshake and not secured else ""
+    name = f" check-sni {quote.word(monitor.domain_name)}" if (handshake or secured) and monitor.domain_name else ""
     rhythm = f"inter {max(monitor.delay, 1):d}s fall {monitor.max_retries_down:d} rise {monitor.max_retries:d}"
-    return f"{CHECKS[monitor.type]}{name} {rhythm}"
-
-
-def _options(pool: Pool, checks: str, *, checked_elsewhere: bool) -> str:
-    """What all members say; a check at another address or port does not speak the PROXY protocol."""
-    proxy = POOLS[pool.protocol]
-    speaks = "check-send-proxy" if proxy and checks and not checked_elsewhere else ""
-    return " ".join(part for part in (checks, proxy, speaks) if part)
+    return f"check{handshake}{believed}{name} {rhythm}"
 
 
 def _server_ids(members: list[Member]) -> dict[str, int]:

@@ -27,6 +27,10 @@ FETCHES = frozenset({
     "ssl_fc_sni", "ssl_c_used", "ssl_c_verify", "ssl_c_s_dn", "ssl_c_i_dn",
 })  # fmt: skip
 FETCHES_WITH_FIELD = frozenset({"ssl_c_s_dn", "ssl_c_i_dn"})
+SAID_BY_CLIENTS = frozenset({"ssl_c_s_dn", "ssl_c_i_dn", "ssl_fc_sni"})
+"""What HAProxy would log as a client says it, so that a name with a line break in it could pretend to be a line."""
+CLEANED = r",regsub(\\p{Cc}|\\x22,?,g)]"
+"""Control characters and quotes become question marks."""
 HTTP_FETCHES = frozenset({"capture.req.method", "capture.req.uri", "capture.req.ver"})
 # A field ends where letters and digits end, so what is filled in must not follow at once.
 PIECE = re.compile(
@@ -43,7 +47,7 @@ class Misformatted(ValueError):
 
 
 class Piece(NamedTuple):
-    """`text` as written; a `place` is filled in, an `http` one is `-` where HTTP is not spoken."""
+    """`text` as HAProxy reads it; a `place` is filled in, an `http` one is `-` where HTTP is not spoken."""
 
     kind: Literal["text", "place", "any", "http"]
     text: str
@@ -73,7 +77,7 @@ def _piece(found: re.Match[str]) -> Piece:
         return Piece("place", found["place"])
     name, fetch, field = found["name"], found["fetch"], found["field"]
     if name in ANYWHERE or (fetch in FETCHES and (field is None or fetch in FETCHES_WITH_FIELD)):
-        return Piece("any", found[0])
+        return Piece("any", found[0].removesuffix("]") + CLEANED if fetch in SAID_BY_CLIENTS else found[0])
     if name in HTTP_ONLY or (fetch in HTTP_FETCHES and field is None):
         return Piece("http", found[0])
     raise Misformatted(f"A log format must not have {found[0]!r}.")

@@ -2,19 +2,31 @@
 """The frontend of a listener: where it listens, whom it lets in, and which backend gets what."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from caryatid.model.listener import Listener
 from caryatid.model.loadbalancer import Vip
+from caryatid.model.tls import TlsPolicy
 from caryatid.model.tree import ListenerNode, PoolNode
 from caryatid.plan import quote
 
-from . import l7
+from . import headers, l7, ratelimit, tls
 from .logs import FlowLog
 from .sheet import Sheet, Unrenderable
 
-MODES = {"HTTP": "http", "PROMETHEUS": "http", "HTTPS": "tcp", "TCP": "tcp"}
+MODES = {"HTTP": "http", "TERMINATED_HTTPS": "http", "PROMETHEUS": "http", "HTTPS": "tcp", "TCP": "tcp"}
 """Protocol of a listener → what HAProxy makes of it; the others are not carried out here."""
 CIDRS_A_LINE = 50  # a line of HAProxy has 64 words at most
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What holds for a listener beside what it says itself."""
+
+    connection_limit: int
+    timeout_client_ms: int
+    tls: TlsPolicy
+    flows: FlowLog | None = None
 
 
 def connection_limit(listener: Listener, default: int) -> int:
@@ -30,14 +42,7 @@ def pools(node: ListenerNode) -> tuple[PoolNode, ...]:
     return tuple(found.values())
 
 
-def write(
-    sheet: Sheet,
-    node: ListenerNode,
-    vips: Sequence[Vip],
-    limit: int,
-    timeout_client_ms: int,
-    flows: FlowLog | None = None,
-) -> None:
+def write(sheet: Sheet, node: ListenerNode, vips: Sequence[Vip], terms: Terms) -> None:
     listener = node.listener
     if listener.protocol not in MODES:
         raise Unrenderable("listener", listener.id, f"protocol {listener.protocol} is not carried out by this driver")
@@ -45,14 +50,16 @@ def write(
         raise Unrenderable(*sheet.current, "it has no address yet")
     mode = MODES[listener.protocol]
     sheet.about("listener", listener.id)
+    secured = f" {tls.port(sheet, node, terms.tls)}" if listener.certificates else ""
     sheet.section(f"frontend {listener.id}", [
         f"mode {mode}",
-        *(f"bind {quote.host(vip.ip_address)}:{listener.protocol_port:d}" for vip in vips),
+        *(f"bind {quote.host(vip.ip_address)}:{listener.protocol_port:d}{secured}" for vip in vips),
         "no log",
-        *(flows.lines(listener, http=mode == "http") if flows else []),
-        f"maxconn {limit:d}",
-        f"timeout client {timeout_client_ms:d}ms",
+        *(terms.flows.lines(listener, http=mode == "http") if terms.flows else []),
+        f"maxconn {terms.connection_limit:d}",
+        f"timeout client {terms.timeout_client_ms:d}ms",
         *(["option idle-close-on-response"] if mode == "http" else []),
+        *headers.answers(listener),
         *_admission(listener),
     ])
     if listener.protocol == "PROMETHEUS":
@@ -61,6 +68,7 @@ def write(
             "http-request deny deny_status 404",
         ])
         return
+    ratelimit.write(sheet, node, http=mode == "http")
     l7.write(sheet, node)
     if node.default_pool and node.default_pool.pool.admin_state_up:
         sheet.about("listener", listener.id)

@@ -36,10 +36,16 @@ def effective(node: ListenerNode) -> tuple[PolicyNode, ...]:
 
 
 def _effective(node: PolicyNode) -> bool:
-    if not (node.policy.admin_state_up and any(rule.admin_state_up for rule in node.rules)):
+    if not node.rules_up:
         return False
     pool = node.redirect_pool
     return node.policy.action != "REDIRECT_TO_POOL" or bool(pool and pool.pool.admin_state_up)
+
+
+def judges_certificates(node: ListenerNode) -> bool:
+    """Whether rules ask how good a client's certificate is; so bad ones must come as far as there."""
+    rules = (rule for policy in effective(node) for rule in policy.rules_up)
+    return node.listener.client_authentication == "OPTIONAL" and any(r.type == "SSL_VERIFY_RESULT" for r in rules)
 
 
 def write(sheet: Sheet, node: ListenerNode) -> None:
@@ -48,9 +54,9 @@ def write(sheet: Sheet, node: ListenerNode) -> None:
     last_answer = max((i for i, p in enumerate(policies) if p.redirect_pool is None), default=-1)
     noted: dict[str, None] = {}
     for place, policy in enumerate(policies):
-        if node.listener.protocol != "HTTP":
+        if node.listener.protocol not in ("HTTP", "TERMINATED_HTTPS"):
             raise Unrenderable("l7policy", policy.policy.id, f"not on a {node.listener.protocol} listener")
-        _rules(sheet, policy)
+        _rules(sheet, policy, judged=judges_certificates(node))
         sheet.about("l7policy", policy.policy.id)
         condition = _condition(policy, free=not noted)
         if policy.redirect_pool is None:
@@ -71,7 +77,7 @@ def write(sheet: Sheet, node: ListenerNode) -> None:
 
 def _condition(node: PolicyNode, *, free: bool) -> str:
     """All of its rules; `free`: nothing can have been chosen before."""
-    words = [f"{'!' if rule.invert else ''}{rule.id}" for rule in node.rules if rule.admin_state_up]
+    words = [f"{'!' if rule.invert else ''}{rule.id}" for rule in node.rules_up]
     return " ".join(words if free else ["!chosen", *words])
 
 
@@ -88,17 +94,25 @@ def _answer(policy: L7Policy) -> str:
             raise Unrenderable("l7policy", policy.id, "it has no pool to send to")
 
 
-def _rules(sheet: Sheet, node: PolicyNode) -> None:
-    for rule in node.rules:
-        if rule.admin_state_up:
-            sheet.about("l7rule", rule.id)
+def _rules(sheet: Sheet, node: PolicyNode, *, judged: bool) -> None:
+    for rule in node.rules_up:
+        sheet.about("l7rule", rule.id)
+        if judged and rule.type == "SSL_DN_FIELD":
+            sheet.add(_believed(rule))
+        else:
             sheet.add(f"acl {rule.id} {test}" for test in _tests(rule))
+
+
+def _believed(rule: L7Rule) -> Iterator[str]:
+    """The rule, where clients come as far as here with certificates that are not good: these name nobody."""
+    name = f"txn.dn_{quote.name(rule.id).replace('-', '')}"
+    yield f"http-request set-var({name}) {_name(rule)} if {{ ssl_c_verify 0 }}"
+    yield f"acl {rule.id} var({name}) {_matching(rule)}"
 
 
 def _tests(rule: L7Rule) -> Iterator[str]:
     """What the rule looks at and for; more than one: any of them will do."""
-    value = quote.word(rule.value)
-    matching = f"-m {MATCHES[rule.compare_type]} -- {value}"
+    matching = _matching(rule)
     match rule.type:
         case "HOST_NAME":  # with the port that the client named, if any, and without
             yield f"req.hdr(host) -i {matching}"
@@ -118,7 +132,15 @@ def _tests(rule: L7Rule) -> Iterator[str]:
         case "SSL_VERIFY_RESULT":
             yield f"ssl_c_verify {int(rule.value):d}"
         case "SSL_DN_FIELD":
-            yield f"{quote.fetch('ssl_c_s_dn', rule.key or '')} {matching}"
+            yield f"{_name(rule)} {matching}"
+
+
+def _matching(rule: L7Rule) -> str:
+    return f"-m {MATCHES[rule.compare_type]} -- {quote.word(rule.value)}"
+
+
+def _name(rule: L7Rule) -> str:
+    return quote.fetch("ssl_c_s_dn", rule.key or "")
 
 
 def _header(rule: L7Rule) -> str:

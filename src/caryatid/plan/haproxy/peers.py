@@ -12,7 +12,7 @@ from caryatid.model.network import NAMESPACED
 from caryatid.model.tree import ListenerNode
 from caryatid.plan import quote
 
-from . import backend, frontend
+from . import backend, frontend, ratelimit
 from .sheet import Sheet
 
 SECTION = "amphorae"
@@ -23,7 +23,7 @@ LOOPBACK = "127.0.0.1"
 
 def needed(nodes: Iterable[ListenerNode]) -> bool:
     """Whether there is a table at all."""
-    return any(
+    return any(ratelimit.windows(node) for node in nodes) or any(
         node.listener.protocol in frontend.MODES and backend.sticks(node.listener, pool.pool)
         for node in nodes
         for pool in frontend.pools(node)

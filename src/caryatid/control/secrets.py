@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Secrets that are kept here: taken, replaced, deleted, and read by nobody but who serves their project's listeners."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+from uuid import uuid4
+
+from caryatid.drivers.secrets.base import SecretsError, UnreadableError
+from caryatid.errors import Fault, NotFound, Refused, Unsupported
+from caryatid.model import CONTAINER, SECRET
+from caryatid.model.consequences import replace
+from caryatid.model.kind import Kind
+from caryatid.model.policy import Caller, require
+from caryatid.model.secret import Container, Secret, decoded, kept
+from caryatid.store import bundles, events, rows, secrets
+from caryatid.store.database import Database, Tx
+
+from .door import Door
+from .receipt import moment, project_of, rule
+from .vault import NoMasterKey, Vault
+
+READ_HERE = frozenset({"local", "noop"})
+"""Secrets drivers with which it makes sense to keep secrets here."""
+
+
+def create(door: Door, caller: Caller, body: Any) -> str:
+    """The secret exists, with its payload if there is one; its id. Raises Refused."""
+    given, at = _given(door, caller, SECRET)
+    row = cast(Secret, SECRET.new(body, given))
+    if row.expiration is not None and row.expiration <= at:
+        raise Refused([Fault("The expiration of a secret must be in the future.", "expiration")])
+    with door.database.transaction() as tx:
+        rows.insert(tx, SECRET, [row])
+        if row.payload is not None and row.payload_content_type is not None:
+            payload = decoded(row.payload, row.payload_content_type, row.payload_content_encoding)
+            _seal(tx, door, row.id, payload)
+        _note(tx, "create", SECRET, row)
+    return row.id
+
+
+def write(door: Door, caller: Caller, key: str, payload: bytes, content_type: str, encoding: str | None) -> None:
+    """The secret is `payload` from now on; what listeners and pools have of it is read again. Raises Refused."""
+    with door.database.transaction() as tx:
+        row = cast(Secret, _row(tx, SECRET, key))
+        require(caller, rule(SECRET, "put"), row.project_id)
+        try:
+            plain = decoded(payload, content_type, encoding)
+        except ValueError as error:
+            raise Refused([Fault(str(error), "payload")]) from None
+        rows.change(tx, SECRET, replace(row, payload_content_type=content_type), at=moment())
+        _seal(tx, door, row.id, plain)
+        bundles.look_again(tx, [row.id, *_containers_of(tx, row)])
+        _note(tx, "update", SECRET, row)
+
+
+def create_container(door: Door, caller: Caller, body: Any) -> str:
+    """The container exists; its id. Raises Refused for secrets that its project has not."""
+    given, _ = _given(door, caller, CONTAINER)
+    row = cast(Container, CONTAINER.new(body, given))
+    with door.database.transaction() as tx:
+        faults = list(_missing(tx, row))
+        if faults:
+            raise Refused(faults)
+        rows.insert(tx, CONTAINER, [row])
+        _note(tx, "create", CONTAINER, row)
+    return row.id
+
+
+def delete(door: Door, caller: Caller, kind: Kind, key: str) -> None:
+    """The secret or container is gone. What is in use of it stays in use."""
+    with door.database.transaction() as tx:
+        row = _row(tx, kind, key)
+        require(caller, rule(kind, "delete"), row.project_id)
+        rows.delete(tx, kind, [row.id])
+        secrets.remove(tx, row.id)
+        _note(tx, "delete", kind, row)
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Reads what is kept here, for the driver `local`."""
+
+    database: Database
+    vault: Vault
+
+    def secret(self, key: str, project_id: str) -> bytes:
+        """What the secret is. Raises UnreadableError for another project's too, as if it were not there."""
+        with self.database.read() as tx:
+            document = self._document(tx, SECRET, key, project_id)
+            if document["expiration"] and document["expiration"] <= moment():
+                raise UnreadableError(f"Secret {key} has expired at {document['expiration']} UTC.")
+            sealed = secrets.read(tx, key)
+            if sealed is None:
+                raise UnreadableError(f"Secret {key} has no payload yet.")
+            try:
+                return self.vault.key(tx).unseal(_bound_to(key), sealed)
+            except NoMasterKey as error:
+                raise SecretsError(str(error)) from error
+
+    def container(self, key: str, project_id: str) -> Mapping[str, str]:
+        """The references of its secrets by name. Raises UnreadableError."""
+        with self.database.read() as tx:
+            document = self._document(tx, CONTAINER, key, project_id)
+        return {each["name"]: each["secret_ref"] for each in document["secret_refs"]}
+
+    def _document(self, tx: Tx, kind: Kind, key: str, project_id: str) -> Mapping[str, Any]:
+        document = rows.get(tx, kind, key)
+        if document is None or document["project_id"] != project_id:
+            raise UnreadableError(f"{kind.title} {key} is not there, or not project {project_id}'s.")
+        return document
+
+
+def _given(door: Door, caller: Caller, kind: Kind) -> tuple[dict[str, Any], str]:
+    """What the service says of a new row, and the moment. Raises Forbidden; Unsupported where nobody would read it."""
+    project_id, at = project_of(caller, None), moment()
+    require(caller, rule(kind, "post"), project_id)
+    if door.settings.secrets_driver not in READ_HERE:
+        raise Unsupported(f"Secrets are kept elsewhere: the secrets driver here is {door.settings.secrets_driver}.")
+    return {"id": str(uuid4()), "project_id": project_id, "created_at": at, "updated_at": at}, at
+
+
+def _row(tx: Tx, kind: Kind, key: str) -> Secret | Container:
+    document = rows.get(tx, kind, key)
+    if document is None:
+        raise NotFound(kind.title, key)
+    return cast(Secret | Container, kind.load(document))
+
+
+def _seal(tx: Tx, door: Door, key: str, payload: bytes) -> None:
+    secrets.write(tx, key, door.vault.ensured(tx).seal(_bound_to(key), payload))
+
+
+def _missing(tx: Tx, row: Container) -> Iterator[Fault]:
+    for each in row.secret_refs:
+        named = kept(each.secret_ref)
+        document = rows.get(tx, SECRET, named.id) if named else None
+        if document is None or document["project_id"] != row.project_id:
+            yield Fault(f"Secret {each.secret_ref} not found.", "secret_refs", 404)
+
+
+def _containers_of(tx: Tx, row: Secret) -> Iterator[str]:
+    """Ids of the containers that name the secret."""
+    for document in rows.find(tx, CONTAINER, project_id=row.project_id):
+        named = [kept(each["secret_ref"]) for each in document["secret_refs"]]
+        if any(one and one.id == row.id for one in named):
+            yield document["id"]
+
+
+def _note(tx: Tx, action: str, kind: Kind, row: Secret | Container) -> None:
+    events.append(tx, action, kind.name, row.id, project_id=row.project_id, root_id=None)
+
+
+def _bound_to(key: str) -> str:
+    return f"secret {key}"
