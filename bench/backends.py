@@ -37,8 +37,11 @@ class Server:
 
     def __init__(self, backends: "Backends", name: str, port: int = 0) -> None:
         self.name = name
-        self._place = socket.socket()
+        six = ":" in backends.address
+        self._place = socket.socket(socket.AF_INET6 if six else socket.AF_INET)
         """Holds the port while nobody listens on it: others look for free ones all the time."""
+        if six:
+            self._place.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         self._place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         self._place.bind((backends.address, port))
         self.port: int = self._place.getsockname()[1]

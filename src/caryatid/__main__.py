@@ -82,10 +82,13 @@ def up_command(drivers: str, *, agent: bool, **given: Any) -> None:
 @cli.command("down")
 @options
 def down_command(**given: Any) -> None:
-    """Stop what `caryatid up` started, data plane included."""
-    from caryatid.services import up
+    """Stop what `caryatid up` started, data plane included, also what it has left serving."""
+    from caryatid.services import agent, up
 
-    click.echo("Stopped." if up.down(settings(**given).state_dir) else "Nothing was running.")
+    known = settings(**given)
+    stopped = up.down(known.state_dir)
+    left = 0 if stopped else guarded(lambda: agent.end(known))
+    click.echo("Stopped." if stopped or left else "Nothing was running.")
 
 
 def prepare(known: "Settings") -> None:

@@ -78,6 +78,15 @@ def test_down_stops_everything(started: Installation, servers: list[Server]) -> 
     assert "Nothing was running" in started.command("down").stdout
 
 
+def test_down_ends_what_an_up_that_is_gone_has_left_serving(started: Installation, servers: list[Server]) -> None:
+    loadbalancer = started.loadbalancer([servers[0].port])
+    assert started.stop(signal.SIGTERM) == 0
+    assert serves(loadbalancer)
+    assert started.command("down").stdout.strip() == "Stopped."
+    assert not serves(loadbalancer)
+    assert started.leftovers() == []
+
+
 def test_a_second_up_refuses(installation: Installation) -> None:
     services = installation.services()
     second = installation.command("up")

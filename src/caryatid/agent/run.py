@@ -32,6 +32,7 @@ from caryatid.wire.tls import listening_socket, server
 
 REFRESH_BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 REFRESH_EVERY_S = 600.0
+LISTENS_S = 1.0
 KEY_PAUSE_S = 15.0
 """A new heartbeat key is used no sooner: by then every receiver has asked for it (services.health.KEY_S)."""
 FILES_MAX = 65_536
@@ -150,6 +151,17 @@ def open_listener(settings: AgentSettings) -> socket.socket:
     listener = listening_socket(address, 0)
     write_atomically(remembered, str(listener.getsockname()[1]).encode(), durable=False)
     return listener
+
+
+def listens(settings: AgentSettings) -> bool:
+    """Whether somebody listens where the agent of this state directory does."""
+    address, _, port = settings.listen.rpartition(":")
+    try:
+        where = int(port) or int((settings.state_dir / "port").read_text())
+        socket.create_connection((address.strip("[]"), where), LISTENS_S).close()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 async def host_facts(settings: AgentSettings, listener: socket.socket) -> HostFacts:

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from caryatid import log
+from caryatid.agent.run import listens, stop_data_plane
 from caryatid.agent.run import run as run_agent
-from caryatid.agent.run import stop_data_plane
 from caryatid.agent.settings import AgentSettings, Uplink
 from caryatid.config import Settings
 from caryatid.errors import CaryatidError
@@ -51,6 +51,17 @@ def run(settings: Settings, token_file: Path | None = None) -> None:
     process.follow_parent()
     process.keep_memory()
     asyncio.run(_serve(agent_settings(settings, token_file)))
+
+
+def end(settings: Settings) -> int:
+    """What the agent of this installation's own machine has left serving has ended; returns how many amphorae it was.
+
+    Raises CaryatidError while the agent runs: it would start them again.
+    """
+    known = agent_settings(settings)
+    if listens(known):
+        raise CaryatidError("`caryatid up` does not run here, but an agent does: end that one first.")
+    return asyncio.run(stop_data_plane(known)) if known.amphorae_dir.is_dir() else 0
 
 
 async def _serve(settings: AgentSettings) -> None:
