@@ -161,6 +161,11 @@ class Files:
         return self.run / "vrrp.fifo"
 
     @property
+    def connected(self) -> Path:
+        """There once its namespace is all that it shall be; an agent may have been killed while it was not."""
+        return self.run / "connected"
+
+    @property
     def serving(self) -> Path:
         """What keepalived adds to its priority: whether HAProxy serves."""
         return self.run / "serving"

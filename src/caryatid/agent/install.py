@@ -20,6 +20,8 @@ from caryatid.wire.agent import Applied, Configuration, How, Refusal, Server, St
 
 ADDED_AT_RUN_TIME_MAX = 500
 """`add server` takes longer the more servers there are; for more new ones than this a reload is quicker."""
+UNASSIGNABLE = "cannot bind socket (Cannot assign requested address)"
+"""What HAProxy says of an address that is not the host's. No object is at fault: addresses come and go."""
 SWEEP_AFTER_S = (0.2, 0.2, 1.0, 1.0, 5.0, 15.0, 60.0, 120.0)
 
 log = structlog.get_logger()
@@ -277,6 +279,9 @@ class Installation:
         if not failure.refused:
             log.error("installation failed", amphora=amphora.id, said=failure.said[-1000:])
             return Broken("HAProxy did not become ready in time.")
+        if UNASSIGNABLE in (said or failure.said):
+            log.error("an address is not here", amphora=amphora.id, said=failure.said[-1000:])
+            return Broken("HAProxy was to listen on an address that is not here (yet).")
         answer = verdict.refusal((said or failure.said).replace(f"{amphora.files.keys_dir}/", ""), text)
         log.warning("configuration refused", amphora=amphora.id, reason=answer.reason, culprits=answer.culprits)
         return answer

@@ -126,11 +126,14 @@ class Networks:
     def _connect(self, amphora: Amphora) -> None:
         from caryatid.agent.plug import connect
 
-        fresh = connect(self._connection(amphora))
-        if fresh:
-            amphora.files.datagrams_state.unlink(missing_ok=True)
-        if fresh and (ruleset := amphora.files.load_ruleset()):
+        files, whole = amphora.files, _whole(amphora)
+        if not whole:
+            files.connected.unlink(missing_ok=True)
+            files.datagrams_state.unlink(missing_ok=True)
+        connect(self._connection(amphora), whole=whole)
+        if not whole and (ruleset := files.load_ruleset()):
             firewall.load(ruleset, amphora.space)
+        files.connected.touch()
 
     def _connection(self, amphora: Amphora) -> "Connection":
         from caryatid.agent.plug import Connection
@@ -143,7 +146,7 @@ class Networks:
             return
         amphora.space = self.space(amphora.id)
         try:
-            if amphora.space.exists:
+            if _whole(amphora):
                 self.watches.listen(amphora, _plug(amphora))
             else:
                 await self.connect(amphora)
@@ -306,6 +309,11 @@ async def _say(voices: list[Voice]) -> None:
     finally:
         for voice in voices:
             voice.close()
+
+
+def _whole(amphora: Amphora) -> bool:
+    """Its namespace is there, and whoever made it came to the end."""
+    return amphora.space is not None and amphora.space.exists and amphora.files.connected.exists()
 
 
 def _taken(amphora: Amphora, interface: str, vip: str, up_since: float) -> bool:

@@ -97,18 +97,18 @@ class Connection:
                 yield Rule(version, tables[name], source=str(single(address).network))
 
 
-def connect(wanted: Connection) -> bool:
-    """Afterwards the amphora is connected so, but for VIPs it has not claimed. True: nothing was there before.
+def connect(wanted: Connection, *, whole: bool) -> None:
+    """Afterwards the amphora is connected so, but for VIPs it has not claimed. `whole`: it was so before, in some way.
 
     Raises NamespaceError; then it is partly so, and may be asked for again.
     """
-    fresh = wanted.space.make()
+    wanted.space.make()
     with Links() as links:
-        if fresh:
+        if not whole:
             wanted.space.set_sysctls(SYSCTLS)
         _make_interfaces(wanted, links)
         _host_side(wanted, links)
-    if fresh and any(leg.attachment == "routed" for leg in wanted.plug.legs):
+    if not whole and any(leg.attachment == "routed" for leg in wanted.plug.legs):
         host.masquerade()
     with wanted.space.entered(), Links() as links:
         links.up("lo")
@@ -116,7 +116,6 @@ def connect(wanted: Connection) -> bool:
             links.up(name)
             _addresses(links, name, wanted.own(leg), leg.vips)
         restore_routes(wanted, links)
-    return fresh
 
 
 def restore_routes(wanted: Connection, links: Links) -> None:

@@ -186,3 +186,17 @@ def test_stopping_the_data_plane_leaves_nothing_and_the_next_start_brings_it_bac
     assert asyncio.run(stop_data_plane(world.settings)) == 1
     asyncio.run(world.eventually(as_before))
     world.run(second)
+
+
+def test_a_namespace_that_an_agent_was_killed_while_making_is_made_to_its_end(world, site):
+    site.uplinks(world, "default=bridge:nic0")
+    plan = site.plan(world, "10.9.0.100")
+    site.member("client")
+
+    async def scenario(agent):
+        agent.networks.space(plan.amphora_id).make()
+        await agent.put_network(site.plug(plan, site.leg("10.9.0.100")))
+        assert isinstance(await agent.put_configuration(site.serving(plan, "10.9.0.2")), Applied)
+        assert await site.answers("client", "10.9.0.100") == "10.9.0.100"
+
+    world.run(scenario)
