@@ -86,6 +86,8 @@ class Settings(BaseSettings):
     secrets_driver: str = "local"
     """Driver that reads what container references of listeners and pools stand for: `local` (kept here, under
     `/v1/secrets`), `barbican`, `noop`."""
+    identity_driver: str = "noauth"
+    """Driver that says who asks: `noauth` (everyone is an administrator; on loopback only)."""
     default_subnet_cidr: str = "127.100.0.0/16"
     """Range of the initial subnet `default`, from which load balancers get their addresses."""
 

@@ -12,12 +12,13 @@ from caryatid.api.app import create_app
 from caryatid.config import Settings
 from caryatid.control import initial
 from caryatid.control.attempt import Attempt
-from caryatid.control.door import Door, provider
+from caryatid.control.door import Door
 from caryatid.control.reconcile import attend
-from caryatid.drivers.noop import WORLD, NoopAmphoraDriver, NoopNetworkDriver, NoopSecretsDriver
+from caryatid.drivers.noop import WORLD
 from caryatid.store import work
 from caryatid.store.database import Database
 from caryatid.store.wake import Wakeups
+from tests.doors import open_door
 
 SUBNET = initial.SUBNET_ID
 LBAAS = "/v2/lbaas"
@@ -98,7 +99,7 @@ def settings(folder, **more):
 def open_api(url, chosen):
     WORLD.forget()
     database = Database(url)
-    door = Door(database, provider(chosen, NoopAmphoraDriver(), NoopNetworkDriver()), chosen, NoopSecretsDriver())
+    door = open_door(database, chosen)
     initial.ensure(door)
     wakeups = Wakeups(database)
     wakeups.start()

@@ -6,12 +6,12 @@ import pytest
 from caryatid.config import Settings
 from caryatid.control import initial
 from caryatid.control.attempt import Attempt
-from caryatid.control.door import Door, provider
 from caryatid.control.reconcile import attend
-from caryatid.drivers.noop import WORLD, NoopAmphoraDriver, NoopNetworkDriver, NoopSecretsDriver
+from caryatid.drivers.noop import WORLD
 from caryatid.model.policy import Caller
 from caryatid.store import migrate, work
 from caryatid.store.database import Database
+from tests.doors import open_door
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def door(tmp_path, world):
         state_dir=tmp_path, amphora_driver="noop", compute_driver="noop", network_driver="noop", members_max=20
     )
     database = Database(url)
-    door = Door(database, provider(settings, NoopAmphoraDriver(), NoopNetworkDriver()), settings, NoopSecretsDriver())
+    door = open_door(database, settings)
     initial.ensure(door)
     yield door
     database.close()

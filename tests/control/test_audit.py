@@ -61,7 +61,7 @@ def audited(door, telling):
     with door.database.transaction() as tx:
         known = {"created_at": AT, "updated_at": AT, "agent_url": "https://x"}
         rows.insert(tx, HOST, [Host.model_construct(id=name, name=name, **known) for name in HOSTS])
-    return Door(door.database, dict.fromkeys(door.providers, provider), door.settings, door.secrets)
+    return Door(door.database, dict.fromkeys(door.providers, provider), door.settings, door.secrets, door.identity)
 
 
 @pytest.fixture

@@ -2,13 +2,13 @@
 """No more machines are built at a time than the operator wants, and the urgent ones first."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
 
 from caryatid.control import spares, verdicts, writes
 from caryatid.control.attempt import Attempt
-from caryatid.control.door import Door
 from caryatid.control.initial import SUBNET_ID
 from caryatid.control.reconcile import attend
 from caryatid.drivers.compute.base import ComputeError
@@ -20,7 +20,7 @@ from caryatid.store import jobs, rows, work
 def two(door, world):
     """A door behind which two machines are built at a time, and take long."""
     world.polls = 1000
-    return Door(door.database, door.providers, door.settings.model_copy(update={"builds_at_once": 2}), door.secrets)
+    return replace(door, settings=door.settings.model_copy(update={"builds_at_once": 2}))
 
 
 def create(door, caller, **body):

@@ -19,6 +19,7 @@ from caryatid.control.attempt import Attempt
 from caryatid.control.door import Door, provider
 from caryatid.control.reconcile import attend
 from caryatid.drivers.amphora.base import TimeOutException
+from caryatid.drivers.identity.noauth import NoAuthDriver
 from caryatid.drivers.noop import WORLD, NoopAmphoraDriver, NoopNetworkDriver, NoopSecretsDriver
 from caryatid.errors import CaryatidError, LeaseLost
 from caryatid.model import AMPHORA, FLAVOR, FLAVORPROFILE, LISTENER, LOADBALANCER, MEMBER, POOL, PORT
@@ -66,7 +67,7 @@ class World(RuleBasedStateMachine):
             builds_at_once=2,
         )
         providers = provider(known, NoopAmphoraDriver(), NoopNetworkDriver())
-        self.door = Door(Database(url), providers, known, NoopSecretsDriver())
+        self.door = Door(Database(url), providers, known, NoopSecretsDriver(), NoAuthDriver())
         initial.ensure(self.door)
         profile = {"name": "p", "provider_name": "amphora", "flavor_data": '{"spares": 1}'}
         made = writes.create(self.door, CALLER, FLAVORPROFILE, profile).document["id"]

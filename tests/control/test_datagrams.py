@@ -7,13 +7,13 @@ import pytest
 
 from caryatid.config import Settings
 from caryatid.control import initial, writes
-from caryatid.control.door import Door, provider
 from caryatid.drivers.amphora.haproxy import CAPABILITIES
-from caryatid.drivers.noop import NoopAmphoraDriver, NoopNetworkDriver, NoopSecretsDriver
+from caryatid.drivers.noop import NoopAmphoraDriver
 from caryatid.errors import Refused
 from caryatid.model import HOST, LISTENER, LOADBALANCER, POOL, SUBNET
 from caryatid.store import migrate, rows
 from caryatid.store.database import Database
+from tests.doors import open_door
 
 
 class Driver(NoopAmphoraDriver):
@@ -28,7 +28,7 @@ def door(tmp_path, world):
     migrate.upgrade(url)
     settings = Settings(state_dir=tmp_path, amphora_driver="noop", compute_driver="hosts", network_driver="noop")
     database = Database(url)
-    made = Door(database, provider(settings, Driver(), NoopNetworkDriver()), settings, NoopSecretsDriver())
+    made = open_door(database, settings, Driver())
     initial.ensure(made)
     yield made
     database.close()

@@ -8,12 +8,11 @@ import pytest
 
 from caryatid.config import Settings
 from caryatid.control import initial, writes
-from caryatid.control.door import Door, provider
-from caryatid.drivers.noop import NoopAmphoraDriver, NoopNetworkDriver, NoopSecretsDriver
 from caryatid.errors import Refused
 from caryatid.model import AMPHORA, FLAVOR, FLAVORPROFILE, HOST, LOADBALANCER, SUBNET
 from caryatid.store import jobs, migrate, rows, work
 from caryatid.store.database import Database
+from tests.doors import open_door
 
 
 @pytest.fixture
@@ -23,7 +22,7 @@ def door(tmp_path, world):
     migrate.upgrade(url)
     settings = Settings(state_dir=tmp_path, amphora_driver="noop", compute_driver="hosts", network_driver="noop")
     database = Database(url)
-    door = Door(database, provider(settings, NoopAmphoraDriver(), NoopNetworkDriver()), settings, NoopSecretsDriver())
+    door = open_door(database, settings)
     initial.ensure(door)
     yield door
     database.close()

@@ -12,11 +12,9 @@ from sqlalchemy import text
 from caryatid.config import Settings
 from caryatid.control import authority, hosts, initial, operator, placing, spares, writes
 from caryatid.control.attempt import Attempt
-from caryatid.control.door import Door, provider
 from caryatid.control.housekeeping import remove_buried
 from caryatid.control.initial import SUBNET_ID
 from caryatid.control.reconcile import attend
-from caryatid.drivers.noop import NoopAmphoraDriver, NoopNetworkDriver, NoopSecretsDriver
 from caryatid.errors import Conflict, NotFound, Refused
 from caryatid.model import (
     AMPHORA,
@@ -33,6 +31,7 @@ from caryatid.store import jobs, migrate, observations, rows, work
 from caryatid.store import tree as trees
 from caryatid.store.database import Database
 from caryatid.store.hosts import Credential
+from tests.doors import open_door
 
 
 @pytest.fixture
@@ -42,7 +41,7 @@ def door(tmp_path, world):
     migrate.upgrade(url)
     settings = Settings(state_dir=tmp_path, amphora_driver="noop", compute_driver="hosts", network_driver="noop")
     database = Database(url)
-    door = Door(database, provider(settings, NoopAmphoraDriver(), NoopNetworkDriver()), settings, NoopSecretsDriver())
+    door = open_door(database, settings)
     initial.ensure(door)
     yield door
     database.close()
@@ -333,7 +332,7 @@ def on_each(database_url, tmp_path, world):
     """A door as above, on each database."""
     settings = Settings(state_dir=tmp_path, amphora_driver="noop", compute_driver="hosts", network_driver="noop")
     database = Database(database_url)
-    door = Door(database, provider(settings, NoopAmphoraDriver(), NoopNetworkDriver()), settings, NoopSecretsDriver())
+    door = open_door(database, settings)
     initial.ensure(door)
     yield door
     database.close()
@@ -362,7 +361,7 @@ def test_room_is_counted_again_under_the_lock(new_database, tmp_path, world, cal
     """Whoever comes second sees what the first has placed, though it looked before. SQLite has one writer at a time."""
     database = Database(new_database())
     settings = Settings(state_dir=tmp_path, amphora_driver="noop", compute_driver="hosts", network_driver="noop")
-    door = Door(database, provider(settings, NoopAmphoraDriver(), NoopNetworkDriver()), settings, NoopSecretsDriver())
+    door = open_door(database, settings)
     initial.ensure(door)
     a = enrol(door, "a", capacity=1)
     first, second = create(door, caller), create(door, caller)

@@ -33,7 +33,7 @@ def show(door, kind, document):
 
 
 def with_settings(door, **changed):
-    return Door(door.database, door.providers, door.settings.model_copy(update=changed), door.secrets)
+    return Door(door.database, door.providers, door.settings.model_copy(update=changed), door.secrets, door.identity)
 
 
 def again(door):

@@ -7,14 +7,13 @@ import pytest
 
 from caryatid.config import Settings
 from caryatid.control import initial, writes
-from caryatid.control.door import Door, provider
-from caryatid.drivers.noop import NoopAmphoraDriver, NoopNetworkDriver, NoopSecretsDriver
 from caryatid.errors import Conflict, Refused
 from caryatid.model import LISTENER, LOADBALANCER, NETWORK, PORT, SUBNET
 from caryatid.model.policy import Caller
 from caryatid.store import bindings, rows
 from caryatid.store.database import Database
 from tests.control.test_host_addresses import create, enrol
+from tests.doors import open_door
 
 ADDRESS = "192.0.2.5"
 OTHER = Caller("other", "theirs", is_admin=True)
@@ -23,9 +22,8 @@ OTHER = Caller("other", "theirs", is_admin=True)
 @pytest.fixture
 def door(tmp_path, world, database_url):
     settings = Settings(state_dir=tmp_path, amphora_driver="noop", compute_driver="hosts", network_driver="noop")
-    drivers = provider(settings, NoopAmphoraDriver(), NoopNetworkDriver())
     database = Database(database_url)
-    door = Door(database, drivers, settings, NoopSecretsDriver())
+    door = open_door(database, settings)
     initial.ensure(door)
     yield door
     database.close()

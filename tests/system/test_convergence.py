@@ -36,6 +36,7 @@ from caryatid.control.attempt import Attempt
 from caryatid.control.door import Door, provider
 from caryatid.control.reconcile import attend
 from caryatid.drivers.amphora.haproxy import HaproxyDriver
+from caryatid.drivers.identity.noauth import NoAuthDriver
 from caryatid.drivers.network.loopback import LoopbackDriver
 from caryatid.drivers.noop import NoopSecretsDriver
 from caryatid.drivers.setup import Setup
@@ -204,7 +205,7 @@ class World(RuleBasedStateMachine):
         known = Settings(state_dir=self.directory, delete_deadline_s=1e9)
         drivers = HaproxyDriver(Setup(Alone(self.client))), LoopbackDriver()
         database = Database(f"sqlite:///{self.directory}/caryatid.db")
-        self.door = Door(database, provider(known, *drivers), known, NoopSecretsDriver())
+        self.door = Door(database, provider(known, *drivers), known, NoopSecretsDriver(), NoAuthDriver())
         initial.ensure(self.door)
         at = "2026-11-21T00:00:00.000000"
         host = HOST.model(id=HOST_ID, created_at=at, name="h1", agent_url=self.machine.url, capacity=100)

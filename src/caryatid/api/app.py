@@ -17,10 +17,12 @@ from caryatid import metrics
 from caryatid.config import Settings
 from caryatid.control.door import Door
 from caryatid.errors import Fault, Refused
+from caryatid.model.policy import NOBODY
 from caryatid.store.wake import Wakeups
 
 from . import auth, certificates, failovers, hosts, jobs, networks, openapi, secrets, service
 from .call import Call, answer
+from .news import News
 from .octavia import routes
 from .octavia.errors import BeforeResource, answer_error
 from .routing import Body, Operation, Paths, Place
@@ -41,14 +43,15 @@ OPEN_TO_ANY = frozenset({"/healthcheck", "/metrics", "/docs", secrets.PAYLOAD})
 NO_SCRIPTS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
 
 
-def create_app(door: Door, wakeups: Wakeups) -> Starlette:
-    """The application, for uvicorn. `wakeups` tells waiters when jobs end."""
+def create_app(door: Door, wakeups: Wakeups, news: News | None = None) -> Starlette:
+    """The application, for uvicorn. `wakeups` tells what is committed; `news` the same on the loop, to be closed by
+    whoever wants to end the application."""
     app = Starlette()
-    app.router.default = Entry(door, operations(door.settings, wakeups))
+    app.router.default = Entry(door, operations(door.settings, news or News(wakeups)), auth.Gate(door, wakeups))
     return app
 
 
-def operations(settings: Settings, wakeups: Wakeups) -> list[Operation]:
+def operations(settings: Settings, news: News) -> list[Operation]:
     """All that the API can do."""
     found = [
         *service.operations(),
@@ -58,7 +61,7 @@ def operations(settings: Settings, wakeups: Wakeups) -> list[Operation]:
         *certificates.operations(),
         *failovers.operations(),
         *secrets.operations(),
-        *jobs.operations(wakeups),
+        *jobs.operations(news),
     ]
     return [*found, *_documents(found)]
 
@@ -66,8 +69,9 @@ def operations(settings: Settings, wakeups: Wakeups) -> list[Operation]:
 class Entry:
     """What every request passes, in this order: path, method, negotiation, caller, body, operation."""
 
-    def __init__(self, door: Door, operations: Iterable[Operation]) -> None:
+    def __init__(self, door: Door, operations: Iterable[Operation], gate: auth.Gate) -> None:
         self.door = door
+        self.gate = gate
         self.paths = Paths(operations)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -109,7 +113,8 @@ class Entry:
             _refuse_other_answers(headers.get(b"accept", b""))
         auth.refuse_other_sites(scope, headers)
         path = dict(zip(operation.names, values, strict=True))
-        call = Call(self.door, auth.caller(headers, request_id), scope, receive, path)
+        caller = NOBODY if operation.open else await self.gate.caller(scope, headers, request_id)
+        call = Call(self.door, caller, scope, receive, path)
         if operation.takes is not None:
             if operation.takes.is_json:
                 _refuse_other_bodies(headers.get(b"content-type", b""))
@@ -217,6 +222,8 @@ def _documents(found: list[Operation]) -> list[Operation]:
     gives = Body({"type": "object"})
     page = Body({"type": "string"}, media_types=("text/html",))
     return [
-        Operation("GET", "/openapi.json", show_document, "This document", service.TAG, gives=gives, errors=(406,)),
-        Operation("GET", "/docs", show_page, "This document, for people", service.TAG, gives=page),
+        Operation(
+            "GET", "/openapi.json", show_document, "This document", service.TAG, gives=gives, errors=(406,), open=True
+        ),
+        Operation("GET", "/docs", show_page, "This document, for people", service.TAG, gives=page, open=True),
     ]

@@ -12,9 +12,9 @@ from caryatid.model import JOB
 from caryatid.model.policy import Caller, require
 from caryatid.store import jobs
 from caryatid.store.database import Database
-from caryatid.store.wake import Wakeups
 
 from .call import Call, answer
+from .news import News
 from .octavia.compat import Document, pick, shower
 from .octavia.lists import Page
 from .resources import FIELDS, READING, Documents, Resource, verbs
@@ -23,8 +23,6 @@ from .routing import Operation, Parameter
 VERSION = "/v1"
 CHANNEL = "jobs"
 WAIT_MAX_S = 60
-LOOK_AGAIN_S = 2.0
-"""What a lost wake-up costs."""
 WAITERS_MAX = 500
 WAIT = Parameter(
     "wait",
@@ -36,9 +34,9 @@ WAIT = Parameter(
 class Jobs(Resource):
     """Jobs are no rows of a kind: their state is read off the generations of their root."""
 
-    def __init__(self, wakeups: Wakeups) -> None:
+    def __init__(self, news: News) -> None:
         super().__init__(JOB)
-        self.wakeups = wakeups
+        self.news = news
         self.waiters = 0
         self.show_listed = shower(JOB, without=("log",))
 
@@ -69,25 +67,19 @@ class Jobs(Resource):
 
     async def _ended(self, call: Call, key: str, wait_s: float) -> dict[str, Any]:
         """The job once it has ended, or as it is after `wait_s`. Holds no thread and no connection meanwhile."""
-        loop, woken = asyncio.get_running_loop(), asyncio.Event()
+        loop = asyncio.get_running_loop()
         deadline = loop.time() + wait_s
-
-        def wake() -> None:
-            loop.call_soon_threadsafe(woken.set)
-
-        unsubscribe = self.wakeups.subscribe(CHANNEL, wake)
         self.waiters += 1
         try:
             while True:
-                woken.clear()
+                number = self.news.number(CHANNEL)
                 document = await self._read(call, key)
                 left_s = deadline - loop.time()
-                if document["ended_at"] is not None or left_s <= 0:
+                if document["ended_at"] is not None or left_s <= 0 or self.news.closing:
                     return document
-                await _either(woken, min(left_s, LOOK_AGAIN_S))
+                await self.news.after(CHANNEL, number, left_s)
         finally:
             self.waiters -= 1
-            unsubscribe()
 
 
 def _plain(document: Document) -> dict[str, Any]:
@@ -95,16 +87,8 @@ def _plain(document: Document) -> dict[str, Any]:
     return {name: document[name] for name in JOB.attributes}
 
 
-async def _either(woken: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await woken.wait()
-    except TimeoutError:
-        return
-
-
-def operations(wakeups: Wakeups) -> list[Operation]:
-    many, one = verbs(Jobs(wakeups), VERSION, "list get")
+def operations(news: News) -> list[Operation]:
+    many, one = verbs(Jobs(news), VERSION, "list get")
     return [many, Operation(**{**vars(one), "query": (WAIT, FIELDS), "errors": READING})]
 
 

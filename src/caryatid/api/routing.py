@@ -61,6 +61,8 @@ class Operation:
     gives: Body | None = None
     query: tuple[Parameter, ...] = ()
     errors: tuple[int, ...] = ()
+    open: bool = False
+    """Answered to anybody: it tells nothing that not everybody may know."""
     job: bool = False
     """The answer names a job in its header Caryatid-Job."""
 

@@ -25,15 +25,16 @@ PROJECT = Body({"type": "object", "description": "`project`: its id, which is it
 def operations() -> list[Operation]:
     text = Body({"type": "string"}, media_types=("text/plain",))
     versions = Body("Versions")
-    health = Operation("GET", "/healthcheck", healthcheck, "Whether it works", TAG, gives=HEALTH, errors=(503,))
+    asked: dict[str, Any] = {"tag": TAG, "errors": (503,), "open": True}
+    health = Operation("GET", "/healthcheck", healthcheck, "Whether it works", gives=HEALTH, **asked)
     return [
-        Operation("GET", "/", discover, "The versions of the API", TAG, gives=versions, errors=(406,)),
+        Operation("GET", "/", discover, "The versions of the API", TAG, gives=versions, errors=(406,), open=True),
         health,
-        Operation("HEAD", "/healthcheck", healthcheck, "Whether it works", TAG, errors=(503,)),
+        Operation("HEAD", "/healthcheck", healthcheck, "Whether it works", **asked),
         Operation(
             "GET", "/projects/{id}", project, "A project, as Keystone shows it", TAG, gives=PROJECT, errors=(406,)
         ),
-        Operation("GET", "/metrics", metrics, "What has been counted", TAG, gives=text),
+        Operation("GET", "/metrics", metrics, "What has been counted", TAG, gives=text, open=True),
     ]
 
 

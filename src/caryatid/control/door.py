@@ -9,6 +9,7 @@ from caryatid.config import Settings
 from caryatid.drivers import load
 from caryatid.drivers.amphora.base import AmphoraLoadBalancerDriver
 from caryatid.drivers.compute.base import ComputeDriver
+from caryatid.drivers.identity.base import IdentityDriver
 from caryatid.drivers.network.base import NetworkDriver
 from caryatid.drivers.secrets.base import SecretsDriver
 from caryatid.errors import Fault, Refused
@@ -45,6 +46,8 @@ class Door:
     settings: Settings
     secrets: SecretsDriver
     """The key store, in which references of listeners and pools are looked up."""
+    identity: IdentityDriver
+    """Who says who asks."""
 
     @cached_property
     def vault(self) -> Vault:

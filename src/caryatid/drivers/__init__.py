@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from caryatid.errors import CaryatidError
 
-Family = Literal["amphora", "compute", "network", "secrets"]
+Family = Literal["amphora", "compute", "network", "secrets", "identity"]
 
 
 class NoSuchDriver(CaryatidError):

@@ -2,7 +2,7 @@
 """Who may do what: one table, with the rule names of Octavia's policy (facts: octavia.md §3)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from caryatid.errors import Forbidden
@@ -114,6 +114,34 @@ class Caller:
     request_id: str = ""
     is_admin: bool = False
     """May do everything, whatever the roles."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a request shows of who sends it."""
+
+    token: str = field(default="", repr=False)
+    """X-Auth-Token, or the Bearer of Authorization."""
+    user: str = ""
+    """Of HTTP basic authentication."""
+    password: str = field(default="", repr=False)
+    project_id: str = ""
+    """X-Project-Id: for which of the user's projects it is, where that is not said by the token."""
+    address: str = ""
+    """Where it comes from."""
+
+
+@dataclass(frozen=True)
+class Identified:
+    """Who it is, by the word of an identity driver."""
+
+    caller: Caller
+    until: float = 0.0
+    """Seconds since the epoch; until then it need not be asked again (0: it must be)."""
+
+
+NOBODY = Caller(user_id="", project_id=None)
+"""Whoever asks where it does not matter who asks."""
 
 
 def allowed(caller: Caller, rule: str, project_id: str | None) -> bool:

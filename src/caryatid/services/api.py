@@ -10,6 +10,7 @@ import uvloop
 
 from caryatid import log
 from caryatid.api.app import create_app
+from caryatid.api.news import News
 from caryatid.config import Settings
 from caryatid.errors import CaryatidError
 from caryatid.services import process, wiring
@@ -39,8 +40,9 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     door = wiring.door(settings)
     wakeups = Wakeups(door.database)
     wakeups.start()
+    news = News(wakeups)
     config = uvicorn.Config(
-        create_app(door, wakeups),
+        create_app(door, wakeups, news),
         http="httptools",
         ws="none",
         lifespan="off",
@@ -57,6 +59,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         process.ready()
         log.get().info("ready", listen=settings.listen)
         await process.stopped()
+    news.close()
     server.should_exit = True
     await serving
     wakeups.close()

@@ -98,4 +98,5 @@ def door(settings: Settings, context: Callable[[], ssl.SSLContext] = no_tls, dat
     )
     driver: AmphoraLoadBalancerDriver = load("amphora", settings.amphora_driver).connect(setup)
     providers = provider(settings, driver, load("network", settings.network_driver).connect(setup))
-    return Door(database, providers, settings, secrets=load("secrets", settings.secrets_driver).connect(setup))
+    secrets = load("secrets", settings.secrets_driver).connect(setup)
+    return Door(database, providers, settings, secrets, load("identity", settings.identity_driver).connect(setup))

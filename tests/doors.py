@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A door with the noop world behind it."""
+
+from caryatid.config import Settings
+from caryatid.control.door import Door, provider
+from caryatid.drivers.amphora.base import AmphoraLoadBalancerDriver
+from caryatid.drivers.identity.noauth import NoAuthDriver
+from caryatid.drivers.noop import NoopAmphoraDriver, NoopNetworkDriver, NoopSecretsDriver
+from caryatid.store.database import Database
+
+
+def open_door(database: Database, settings: Settings, driver: AmphoraLoadBalancerDriver | None = None) -> Door:
+    """`driver`: what configures amphorae; without it nothing does."""
+    providers = provider(settings, driver or NoopAmphoraDriver(), NoopNetworkDriver())
+    return Door(database, providers, settings, NoopSecretsDriver(), NoAuthDriver())
