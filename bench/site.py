@@ -39,6 +39,7 @@ def inside() -> bool:
 def enter() -> None:
     """The program begins anew in namespaces of its own; returns only there."""
     if inside():
+        run("ip", "link", "set", "lo", "up")  # for parts that need no site, in the same run
         return
     words = [*apart(), sys.executable, *sys.orig_argv[1:]]
     os.execvpe(words[0], words, {**os.environ, INSIDE: "1"})
