@@ -12,11 +12,11 @@ from typing import Any
 
 import structlog
 
-from caryatid.agent import runtime, verdict
+from caryatid.agent import runtime, servers, verdict
 from caryatid.agent.amphora import Amphora, in_turn, stale
 from caryatid.agent.datagrams import Datagrams
 from caryatid.agent.files import Files, Record, load_tombstones, save_tombstone
-from caryatid.agent.install import Broken, Outcome, install, sweep_adopted
+from caryatid.agent.install import Broken, Outcome, install
 from caryatid.agent.keepalived import Keepalived
 from caryatid.agent.keys import NO_MEMORY, NotTaken, named_in, plain_swaps, remove_others
 from caryatid.agent.namespace import NamespaceError, find
@@ -138,7 +138,7 @@ class Agent:
             await keepalived.adopt(paired, serving=bool(running) or not files.has_frontend())
         await self._supervisor.adopt(amphora, running)
         if amphora.process is not None and amphora.servers:
-            amphora.spawn(sweep_adopted(amphora))
+            amphora.spawn(servers.sweep_adopted(amphora))
 
     async def keep_tidy(self) -> None:
         """Keep what HAProxies write within bounds, for ever. Run as a task."""

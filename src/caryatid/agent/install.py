@@ -2,30 +2,25 @@
 """How a configuration comes into effect: not at all, at run time, by a reload or by a start. Decided here alone."""
 
 import asyncio
-import ipaddress
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 import structlog
 
-from caryatid.agent import exchange, runtime, verdict
+from caryatid.agent import exchange, runtime, servers, verdict
 from caryatid.agent.amphora import Amphora, in_turn
 from caryatid.agent.files import needs_process, write_atomically
 from caryatid.agent.keys import NO_MEMORY, named_in, noted
 from caryatid.agent.namespace import NamespaceError
 from caryatid.agent.networks import Networks
 from caryatid.agent.supervisor import Failure, Supervisor
-from caryatid.wire.agent import Applied, Configuration, How, Refusal, Server, Stale, Wanting
+from caryatid.wire.agent import Applied, Configuration, How, Refusal, Stale, Wanting
 
-ADDED_AT_RUN_TIME_MAX = 500
-"""`add server` takes longer the more servers there are; for more new ones than this a reload is quicker."""
 UNASSIGNABLE = "cannot bind socket (Cannot assign requested address)"
 """What HAProxy says of an address that is not the host's. No object is at fault: addresses come and go."""
-SWEEP_AFTER_S = (0.2, 0.2, 1.0, 1.0, 5.0, 15.0, 60.0, 120.0)
 
 log = structlog.get_logger()
-Table = dict[tuple[str, str], Server]
 
 
 class Broken(NamedTuple):
@@ -108,7 +103,7 @@ class Installation:
         if not needs_process(text):
             return await self._stop()
         if before.hash and wanted.base_hash == before.base_hash and amphora.process is not None:
-            if await self._apply_keys() and await self._apply_servers():
+            if await self._apply_keys() and await servers.apply(amphora, self.table):
                 return await self._settle("runtime")
             log.info("a reload is needed", amphora=amphora.id)
         if amphora.process is None:
@@ -143,30 +138,6 @@ class Installation:
             return wanted is not None and await exchange.exchange(files.stats_socket, wanted)
         except (runtime.RuntimeUnavailable, OSError):
             return False
-
-    async def _apply_servers(self) -> bool:
-        """Apply the difference of the server tables at run time; False if anything is not as wanted afterwards."""
-        amphora = self.amphora
-        difference = Difference(amphora.servers, self.table)
-        socket = amphora.files.stats_socket
-        if not difference.expressible:
-            return False
-        try:
-            if await runtime.call_all(socket, difference.commands()):
-                return False
-            complaints = await runtime.call_all(socket, [runtime.remove(server) for server in difference.gone])
-            if not all(said.startswith(runtime.STILL_CONNECTED) for said in complaints):
-                return False
-            leaving = amphora.leaving | {(server.backend, server.name) for server in difference.gone}
-            left = await _verified(amphora, self.table, difference.backends, leaving)
-        except runtime.RuntimeUnavailable:
-            return False
-        if left is None:
-            return False
-        if left - amphora.leaving:
-            amphora.leaving |= left
-            amphora.spawn(sweep(amphora))
-        return True
 
     async def _start(self, text: str) -> Outcome:
         """A start checks by itself, so `-c` is asked only when it failed."""
@@ -291,98 +262,3 @@ class Installation:
             return await verdict.check(self._haproxy, configuration)
         except (TimeoutError, OSError):
             return ""
-
-
-class Difference:
-    """What distinguishes two server tables."""
-
-    def __init__(self, old: Table, new: Table) -> None:
-        self.gone = [server for key, server in old.items() if key not in new]
-        self.added = [server for key, server in new.items() if key not in old]
-        self.replaced: list[tuple[Server, Server]] = []
-        self.changed: list[tuple[Server, Server]] = []
-        for key, server in new.items():
-            was = old.get(key)
-            if was is None or was == server:
-                continue
-            lasting = (was.address, was.port, was.options) == (server.address, server.port, server.options)
-            (self.changed if lasting else self.replaced).append((was, server))
-
-    @property
-    def touched(self) -> list[Server]:
-        return [*self.gone, *self.added, *(new for _, new in self.replaced), *(new for _, new in self.changed)]
-
-    @property
-    def expressible(self) -> bool:
-        """Whether it can be said at run time, and not more slowly than by a reload."""
-        return len(self.added) <= ADDED_AT_RUN_TIME_MAX and all(map(runtime.expressible, self.touched))
-
-    @property
-    def backends(self) -> set[str]:
-        return {server.backend for server in self.touched}
-
-    def commands(self) -> list[str]:
-        """All but the removal of what is gone: close off, make anew, add, change. Capacity grows before it shrinks."""
-        lines = [line for server in self.added for line in runtime.add(server)]
-        lines += [line for old, new in self.changed for line in runtime.change(old, new)]
-        for old, new in self.replaced:
-            lines += [runtime.close_off(old), runtime.remove(old), *runtime.add(new)]
-        return lines + [runtime.close_off(server) for server in self.gone]
-
-
-async def _verified(
-    amphora: Amphora, wanted: Table, backends: set[str], leaving: set[tuple[str, str]]
-) -> set[tuple[str, str]] | None:
-    """Compare HAProxy's servers with the table. Returns what is still there of `leaving`; None at any mismatch."""
-    left = set()
-    found = set()
-    for backend in backends:
-        for state in await runtime.server_states(amphora.files.stats_socket, backend):
-            key = (state.backend, state.name)
-            server = wanted.get(key)
-            if server is None and key in leaving and not state.in_use:
-                left.add(key)
-            elif server is None or not _same(state, server):
-                return None
-            else:
-                found.add(key)
-    expected = {key for key in wanted if key[0] in backends}
-    return left if found == expected else None
-
-
-def _same(state: runtime.ServerState, server: Server) -> bool:
-    if (state.weight, state.in_use, state.port) != (server.weight, server.enabled, server.port):
-        return False
-    return state.address == server.address or ipaddress.ip_address(state.address) == ipaddress.ip_address(
-        server.address
-    )
-
-
-async def sweep_adopted(amphora: Amphora) -> None:
-    """The same for those that an agent before this one has closed off, and could not remove while it lived."""
-    try:
-        states = await runtime.server_states(amphora.files.stats_socket)
-    except runtime.RuntimeUnavailable:
-        return
-    present = {(state.backend, state.name) for state in states if not state.in_use}
-    amphora.leaving |= present - amphora.servers.keys()
-    await sweep(amphora)
-
-
-async def sweep(amphora: Amphora) -> None:
-    """Remove servers that had connections, as soon as they have none. What remains in the end waits for a reload."""
-    for pause_s in SWEEP_AFTER_S:
-        await asyncio.sleep(pause_s)
-        async with amphora.lock:
-            if amphora.process is None or not amphora.leaving:
-                return
-            commands = [line for key in amphora.leaving for line in runtime.expel(*key)]
-            backends = {backend for backend, _ in amphora.leaving}
-            try:
-                await runtime.call_all(amphora.files.stats_socket, commands)
-                states = [
-                    state for one in backends for state in await runtime.server_states(amphora.files.stats_socket, one)
-                ]
-            except runtime.RuntimeUnavailable:
-                continue
-            amphora.leaving &= {(state.backend, state.name) for state in states}
