@@ -228,9 +228,17 @@ def test_nobody_makes_us_work_for_hours():
 @pytest.mark.parametrize("part", ["certificate", "private_key", "intermediates"])
 def test_what_cannot_be_read_is_named(part):
     title = {"private_key": "private key", "intermediates": "chain of intermediates"}.get(part, part)
-    assert f"The {title} cannot be read." in reasons(replace(GOOD, **{part: b"\x00\x01"}))
+    said = f"The {title} cannot be read: PEM, DER or PKCS #12 is taken, whole."
+    assert said in reasons(replace(GOOD, **{part: b"\x00\x01"}))
     torn = getattr(GOOD, part)[:200] + b"\n-----END CERTIFICATE-----\n"
-    assert f"The {title} cannot be read." in reasons(replace(GOOD, **{part: torn}))
+    assert said in reasons(replace(GOOD, **{part: torn}))
+
+
+def test_a_certificate_of_a_version_that_there_is_not_is_refused_in_words():
+    der = x509.load_pem_x509_certificate(GOOD.certificate).public_bytes(Encoding.DER)
+    assert b"\xa0\x03\x02\x01\x02" in der
+    other = der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x01", 1)
+    assert any("cannot be read" in reason for reason in reasons(replace(GOOD, certificate=other)))
 
 
 def test_what_is_missing_is_named():

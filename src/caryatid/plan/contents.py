@@ -23,7 +23,17 @@ from .wrapping import TooDear, Wrapped, unwrap, wrapped_key
 BYTES_MAX = 1 << 16
 """Of all that one reference stands for."""
 BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----(.+?)-----END \1-----", re.DOTALL)
-UNREADABLE = (ValueError, TypeError, LookupError, UnsupportedAlgorithm, InternalError, OverflowError)
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    LookupError,
+    OverflowError,
+    UnsupportedAlgorithm,
+    InternalError,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 """What the library raises for bytes that it does not take."""
 CERTIFICATE = frozenset({b"CERTIFICATE", b"X509 CERTIFICATE"})
 PRIVATE_KEY = frozenset({b"PRIVATE KEY", b"ENCRYPTED PRIVATE KEY", b"RSA PRIVATE KEY", b"EC PRIVATE KEY"})
@@ -145,7 +155,7 @@ def _take(found: Contents, kind: str, read: list[Any], part: Part) -> None:
         if each not in known:
             known.append(each)
     if not read:
-        found.faults.append(f"The {part.title} cannot be read.")
+        found.faults.append(_unread(part))
 
 
 def _take_key(found: Contents, part: Part, data: bytes, load: Callable[..., PrivateKey]) -> None:
@@ -158,7 +168,11 @@ def _take_key(found: Contents, part: Part, data: bytes, load: Callable[..., Priv
         with suppress(*UNREADABLE):
             found.keys.append(load(data, passphrase, unsafe_skip_rsa_key_validation=True))
             return
-    found.faults.append(_locked(part) if b"ENCRYPTED" in data else f"The {part.title} cannot be read.")
+    found.faults.append(_locked(part) if b"ENCRYPTED" in data else _unread(part))
+
+
+def _unread(part: Part) -> str:
+    return f"The {part.title} cannot be read: PEM, DER or PKCS #12 is taken, whole."
 
 
 def _take_wrapped_key(found: Contents, part: Part, wrapped: Wrapped) -> None:
