@@ -5,8 +5,10 @@ import argparse
 import time
 
 from bench import (
+    access,
     api,
     datagrams,
+    events,
     failover,
     figures,
     flow,
@@ -15,15 +17,23 @@ from bench import (
     rotation,
     site,
     size,
+    status,
     takeover,
     throughput,
     tls,
+    waiters,
+    webhooks,
 )
 from bench.figures import Figure
 
 PARTS = {
     "api": api.run,
+    "access": access.run,
     "flow": flow.run,
+    "events": events.run,
+    "status": status.run,
+    "waiters": waiters.run,
+    "webhooks": webhooks.run,
     "size": size.run,
     "reports": reports.run,
     "memory": memory.run,

@@ -50,10 +50,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="caryatid-demo-") as directory, contextlib.ExitStack() as stack:
         members = [stack.enter_context(member(name)) for name in ("one", "two")]
         url = stack.enter_context(installation(Path(directory)))
-        with httpx2.Client(base_url=url, timeout=30) as api:
+        token = (Path(directory) / "admin.token").read_text().strip()
+        with httpx2.Client(base_url=url, timeout=30, headers={"X-Auth-Token": token}) as api:
             show(api, arguments.port, members)
         if not arguments.once:
-            say(f"\nIt stays up: the API is at {url} (docs at {url}/docs). Ctrl-C ends it.")
+            say(f"\nIt stays up: the API is at {url} (docs at {url}/docs), a token in {directory}/admin.token.")
+            say("Ctrl-C ends it.")
             wait_for_ctrl_c()
     say("Stopped; nothing is left behind.")
     return 0

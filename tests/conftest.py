@@ -36,6 +36,7 @@ from caryatid.model.kind import Kind
 from caryatid.model.tree import Rows, Tree, link
 from caryatid.store import migrate
 from caryatid.store.database import Database
+from tests.cloud import Cloud, running
 
 SEED = UUID("5f6f1f3c-0d5b-4b0e-9a54-2f4b5c1d7e90")
 PROJECT = "3d1e5a0c9b7f4f6e8a2c4d6e8f0a1b2c"
@@ -131,6 +132,13 @@ def grow() -> Callable[[Document], Tree]:
 def id_of() -> Callable[..., str]:
     """The id that `grow` gives: `id_of("member", "pool's name", 0)`."""
     return key
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """A real Keystone. Whoever makes something there gives it a name that others do not use."""
+    with running("keystone", tmp_path_factory.mktemp("cloud") / "keystone") as server:
+        yield Cloud(server)
 
 
 @pytest.fixture(scope="session")

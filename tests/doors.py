@@ -4,12 +4,19 @@
 from caryatid.config import Settings
 from caryatid.control.door import Door, provider
 from caryatid.drivers.amphora.base import AmphoraLoadBalancerDriver
+from caryatid.drivers.identity.base import IdentityDriver
 from caryatid.drivers.identity.noauth import NoAuthDriver
 from caryatid.drivers.noop import NoopAmphoraDriver, NoopNetworkDriver, NoopSecretsDriver
 from caryatid.store.database import Database
 
 
-def open_door(database: Database, settings: Settings, driver: AmphoraLoadBalancerDriver | None = None) -> Door:
-    """`driver`: what configures amphorae; without it nothing does."""
+def open_door(
+    database: Database,
+    settings: Settings,
+    driver: AmphoraLoadBalancerDriver | None = None,
+    identity: IdentityDriver | None = None,
+) -> Door:
+    """`driver`: what configures amphorae; without it nothing does. `identity`: who says who asks; without it all are
+    administrators."""
     providers = provider(settings, driver or NoopAmphoraDriver(), NoopNetworkDriver())
-    return Door(database, providers, settings, NoopSecretsDriver(), NoAuthDriver())
+    return Door(database, providers, settings, NoopSecretsDriver(), identity or NoAuthDriver())

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The entry: the command line, joined with the services that it can start."""
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from caryatid.services import SERVICES
 if TYPE_CHECKING:
     from caryatid.config import Settings
     from caryatid.control.authority import Registry
+    from caryatid.model.policy import Policy
 
 NOOP = {"amphora_driver": "noop", "compute_driver": "noop", "network_driver": "noop", "secrets_driver": "noop"}
 UP = ("core --leave-token", "agent", "api")
@@ -74,6 +76,8 @@ def up_command(drivers: str, *, agent: bool, **given: Any) -> None:
     guarded(lambda: prepare(known))
     told = {f"CARYATID_{name.upper()}": str(getattr(known, name)) for name in known.model_fields_set}
     ready = f"Caryatid is up: http://{known.listen} (docs at /docs)"
+    if known.identity_driver == "noauth":
+        ready += "\nThere is no access control: whoever reaches this machine's own addresses may do everything."
     words = [sys.executable, "-m", "caryatid.services.up", "up", str(known.state_dir), ",".join(commands), ready]
     sys.stdout.flush()
     os.execve(sys.executable, words, {**os.environ, **told})  # noqa: S606  the parent of all need not carry all this
@@ -253,6 +257,60 @@ def authority_rotate_command(**given: Any) -> None:
 
     guarded(lambda: rotation.begin(registry(settings(**given)), datetime.now(UTC)))
     click.echo("Begun; `caryatid authority show` says how far it is.")
+
+
+@cli.group("access")
+def access_group() -> None:
+    """Who may ask. To be run where the database is."""
+
+
+@access_group.command("reset-admin")
+@options
+def reset_admin_command(**given: Any) -> None:
+    """Make the user `admin` an administrator again, with a new token, which is left in the state directory."""
+    from caryatid.control import bootstrap
+    from caryatid.store.database import Database
+
+    known = settings(**given)
+    path = guarded(lambda: bootstrap.reset(Database(known.database_url), known))
+    click.echo(f"The token is in {path}; OpenStack's clients find it in clouds.yaml beside it.")
+
+
+@cli.group("policy")
+def policy_group() -> None:
+    """Who may do what."""
+
+
+@policy_group.command("show")
+@click.option("--file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="What it would be with it.")
+@options
+def policy_show_command(file: Path | None, **given: Any) -> None:
+    """Show every rule in force."""
+    found = policy(settings(**given).policy_file if file is None else file)
+    for rule, text in found.texts.items():
+        click.echo(f'"{rule}": {json.dumps(text)}')
+
+
+@policy_group.command("check")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def policy_check_command(file: Path) -> None:
+    """Say whether a policy file can be used, and what it changes."""
+    from caryatid.model.policy import TEXTS
+
+    changed = {rule: text for rule, text in policy(file).texts.items() if text != TEXTS.get(rule)}
+    for rule, text in changed.items():
+        click.echo(f'"{rule}": {json.dumps(text)}')
+    click.echo(f"{file} can be used; it changes {len(changed)} rules.", err=True)
+
+
+def policy(file: Path | None) -> "Policy":
+    """The rules in force with that file. A fault in it ends the command with a sentence."""
+    from caryatid.model import policyfile
+
+    try:
+        return policyfile.read(file.read_text() if file else "", str(file))
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
 
 
 cli.join("host", token_command)

@@ -2,12 +2,14 @@
 """Every setting, once. From the environment (`CARYATID_…`), then a TOML file (`--config`), then the default."""
 
 import os
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from caryatid.places import state_dir
 from caryatid.target import parse
 
 CONFIG_VARIABLE = "CARYATID_CONFIG"
@@ -22,12 +24,18 @@ def _targets(text: str) -> str:
     return text
 
 
+def networks(text: str) -> list[IPv4Network | IPv6Network]:
+    """Those that are named, with commas between. Raises ValueError."""
+    return [ip_network(word.strip()) for word in text.split(",") if word.strip()]
+
+
+def _networks(text: str) -> str:
+    networks(text)
+    return text
+
+
 LogTargets = Annotated[str, AfterValidator(_targets)]
-
-
-def _state_dir() -> Path:
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "caryatid"
+Networks = Annotated[str, AfterValidator(_networks)]
 
 
 class Settings(BaseSettings):
@@ -37,12 +45,18 @@ class Settings(BaseSettings):
         env_prefix="CARYATID_", extra="forbid", use_attribute_docstrings=True, frozen=True
     )
 
-    state_dir: Path = Field(default_factory=_state_dir)
+    state_dir: Path = Field(default_factory=state_dir)
     """Where the embedded database, keys and amphorae are kept."""
     database: str = ""
     """SQLAlchemy URL of the database; empty: SQLite in the state directory."""
     listen: str = "127.0.0.1:9876"
-    """Address and port of the API. Without access control it must be a loopback address."""
+    """Address and port of the API. Without access control (`identity_driver` `noauth`) the address must be a loopback
+    one."""
+    listen_tls_certificate: Path | None = None
+    """PEM file with the API's certificate and what links it to its authority; read at the start. Null: the API speaks
+    plain HTTP, for loopback or for a proxy that speaks TLS."""
+    listen_tls_key: Path | None = None
+    """PEM file with the certificate's private key, without a passphrase."""
     conductor_listen: str = "127.0.0.1:9877"
     """Address and port of the conductor, to which hosts come."""
     conductor_advertise: str = Field(default="", pattern=r"^(https://[^\s/]+)?$")
@@ -73,6 +87,8 @@ class Settings(BaseSettings):
     """What flavors and availability zones may ask for (`host_labels`); a JSON object in the environment."""
     metrics_listen: str = "127.0.0.1:9878"
     """Address and port where the core process shows its metrics (`/metrics`); empty: nowhere. The API shows its own."""
+    agent_metrics_listen: str = ""
+    """Address and port where the agent shows its metrics; empty: nowhere."""
     api_base_uri: str = ""
     """What links begin with; empty: as the request came."""
 
@@ -86,8 +102,16 @@ class Settings(BaseSettings):
     secrets_driver: str = "local"
     """Driver that reads what container references of listeners and pools stand for: `local` (kept here, under
     `/v1/secrets`), `barbican`, `noop`."""
-    identity_driver: str = "noauth"
-    """Driver that says who asks: `noauth` (everyone is an administrator; on loopback only)."""
+    identity_driver: str = "local"
+    """Driver that says who asks: `local` (users, projects and tokens of this installation, under `/v1/access`),
+    `keystone` (whom a Keystone knows, by their tokens), `noauth` (everyone is an administrator; on loopback only)."""
+    token_days: Positive = 90
+    """Days that a token of ours lasts for which nothing is said."""
+    token_days_max: Positive = 365
+    """Days that a token of ours lasts at the most; only administrators make such as never end."""
+    policy_file: Path | None = None
+    """File with rules that say otherwise than the built-in ones who may do what (oslo.policy's YAML or JSON); read at
+    the start. Null: none."""
     default_subnet_cidr: str = "127.100.0.0/16"
     """Range of the initial subnet `default`, from which load balancers get their addresses."""
 
@@ -171,6 +195,15 @@ class Settings(BaseSettings):
     """Seconds after which an amphora that a host has, but should not have, is removed there."""
     event_retention_days: Positive = 90
     """Days that events, ended jobs and attempts are kept."""
+    job_archive_days: Positive = 1095
+    """Days that ended jobs are kept in all: after `event_retention_days` without their logs, and out of lists."""
+    subscriptions_max: Positive = 50
+    """Subscriptions of a project."""
+    webhook_private_targets: Networks = ""
+    """Networks that subscriptions may name although they are not public, separated by commas: `10.1.2.0/24, ::1/128`.
+    Whoever may subscribe chooses what is posted to there."""
+    webhook_ca: Path | None = None
+    """PEM file of authorities for the certificates of receivers. None: the machine's."""
 
     tenant_log_targets: LogTargets = ""
     """Syslog receivers of flows (a line a request or connection), separated by commas, each
@@ -199,9 +232,17 @@ class Settings(BaseSettings):
     barbican_timeout_s: Seconds = 4
     """Seconds that Barbican and Keystone may take for one request."""
     keystone_url: str = Field(default="", pattern=r"^(https?://[^\s/]+(/[^\s?#]*)?)?$")
-    """URL of the Keystone that vouches for the service towards Barbican. Empty: Barbican asks for no token."""
+    """URL of the Keystone that vouches for the service towards Barbican, and of whoever asks towards the service
+    (`identity_driver`). Empty: Barbican asks for no token."""
+    keystone_public_url: str = Field(default="", pattern=r"^(https?://[^\s/\"]+(/[^\s?#\"]*)?)?$")
+    """URL at which users reach the same Keystone, told to whoever comes without a token. Empty: `keystone_url`."""
+    keystone_timeout_s: Seconds = 4
+    """Seconds that Keystone may take to say whose a token is."""
+    keystone_cache_s: Seconds = 60
+    """Seconds for which that is believed: a token that is revoked works here for so long at the most."""
     keystone_user: str = "caryatid"
-    """The service's user there; whoever keeps a secret for a listener lets this user read it."""
+    """The service's user there; whoever keeps a secret for a listener lets this user read it. For `identity_driver`
+    `keystone` it needs the role `service` in its project."""
     keystone_user_domain: str = "Default"
     """Domain of the user."""
     keystone_project: str = "service"
@@ -213,6 +254,9 @@ class Settings(BaseSettings):
     keystone_ca: Path | None = None
     """PEM file of authorities for Keystone's and Barbican's certificates. None: the machine's."""
 
+    otel_endpoint: str = Field(default="", pattern=r"^(https?://[^\s/]+(/[^\s?#]*)?)?$")
+    """URL of an OTLP receiver (`http://127.0.0.1:4318`) to which every process sends spans; empty: nowhere. Needs the
+    extra `otel`."""
     log_level: str = "info"
     """`debug`, `info`, `warning` or `error`."""
     log_format: str = "auto"
@@ -241,6 +285,10 @@ class Settings(BaseSettings):
     @property
     def database_url(self) -> str:
         return self.database or f"sqlite:///{self.state_dir}/caryatid.db"
+
+    @property
+    def webhook_networks(self) -> list[IPv4Network | IPv6Network]:
+        return networks(self.webhook_private_targets)
 
     @property
     def receivers(self) -> list[str]:

@@ -7,8 +7,11 @@ CaryatidError 500
 ├── Unauthorized 401   nobody known is asking
 ├── Forbidden 403      policy says no
 ├── Conflict 409
+├── PreconditionFailed 412   it has been changed since the client read it
+├── TooMany 429        wait for `retry_after` seconds
 ├── Busy 503           try again after `retry_after` seconds
 ├── Unsupported 501    no driver here can do this
+├── NoAnswer 504       who was asked did not say anything in time
 └── LeaseLost 500      another worker has the root now; what we do no longer counts
 """
 
@@ -59,7 +62,13 @@ class NotFound(CaryatidError):
 
 
 class Unauthorized(CaryatidError):
+    """`challenge`: what WWW-Authenticate says to it."""
+
     status = 401
+
+    def __init__(self, message: str, challenge: str = "") -> None:
+        super().__init__(message)
+        self.challenge = challenge
 
 
 class Forbidden(CaryatidError):
@@ -70,6 +79,18 @@ class Conflict(CaryatidError):
     status = 409
 
 
+class PreconditionFailed(CaryatidError):
+    status = 412
+
+
+class TooMany(CaryatidError):
+    status = 429
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class Unsupported(CaryatidError):
     status = 501
 
@@ -77,6 +98,10 @@ class Unsupported(CaryatidError):
 class Busy(CaryatidError):
     status = 503
     retry_after = 1
+
+
+class NoAnswer(CaryatidError):
+    status = 504
 
 
 class LeaseLost(CaryatidError):

@@ -63,6 +63,21 @@ def test_keys_are_in_memory_and_nobody_else_may_read_them(world, authority):
     world.run(scenario)
 
 
+def test_an_operator_is_told_which_certificates_haproxy_has_and_never_their_keys(world, authority):
+    async def scenario(agent):
+        contents = {NAME: authority.keypair("one", ONE).pem}
+        plan = world.plan()
+        await put(agent, secured(plan, contents), contents)
+        seen = await agent.diagnostics(agent.amphorae[plan.amphora_id])
+        (certificate,) = seen.certificates
+        assert (certificate.name, certificate.status) == (NAME, "Used")
+        assert (certificate.subject, ONE in certificate.names) == ("/CN=one", True)
+        assert certificate.not_after.endswith("GMT")
+        assert "PRIVATE" not in seen.model_dump_json()
+
+    world.run(scenario)
+
+
 def test_a_marked_key_is_nowhere_but_in_memory(world, authority, capfd):
     """In no file of the agent's, nor in what its processes show of themselves, nor in what it says."""
     bundle = authority.keypair("one", ONE)

@@ -123,6 +123,7 @@ def test_a_change_is_told_twice_because_datagrams_get_lost(world):
 
             await receiver.until(lambda: len(told()) >= 2)
             assert told()[0] == told()[1]
+            assert told()[0]["checks"] == {dead.name: "L4CON"}, "why it is down"
 
     world.run(scenario)
 

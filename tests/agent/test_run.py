@@ -7,15 +7,20 @@ import contextlib
 import os
 import ssl
 import stat
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
 
+from caryatid import tracing
 from caryatid.agent import identity
 from caryatid.agent.identity import NotEnrolled
 from caryatid.agent.run import run
@@ -192,6 +197,8 @@ def test_a_host_enrols_serves_its_controller_and_is_the_same_after_a_restart(wor
                 seen = await asyncio.to_thread(client.diagnostics, plan.amphora_id)
                 assert seen.info["Name"] == "HAProxy"
                 assert seen.check == ""
+                assert (seen.namespace, seen.role, seen.certificates) == ("", "", [])
+                assert details.started_at - 2 <= seen.worker_started_at <= time.time()
                 assert {row["proxy"] for row in seen.proxies} >= {plan.listener, plan.backend}
                 assert await asyncio.to_thread(client.amphora, "nobody") is None
                 assert await asyncio.to_thread(client.diagnostics, "nobody") is None
@@ -202,6 +209,29 @@ def test_a_host_enrols_serves_its_controller_and_is_the_same_after_a_restart(wor
         assert len(conductor.requests) == 1
 
     asyncio.run(whole())
+
+
+def test_what_an_agent_does_is_a_part_of_the_trace_of_whoever_asked(world, enrolling):
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracing.use(provider)
+
+    async def whole():
+        conductor = Conductor()
+        async with conductor.serving(), running(enrolling, conductor) as url:
+            client = conductor.client(url)
+            with tracing.span("attempt"):
+                await asyncio.to_thread(client.info)
+            client.close()
+
+    try:
+        asyncio.run(whole())
+        found = {span.name: span for span in exporter.get_finished_spans()}
+    finally:
+        tracing.close()
+    attempt, call, done = (found[name] for name in ("attempt", "agent GET", "info"))
+    assert (call.parent.span_id, done.parent.span_id) == (attempt.context.span_id, call.context.span_id)
+    assert done.parent.is_remote
 
 
 def test_refusals_have_their_own_exceptions(world, enrolling):
@@ -279,6 +309,25 @@ def test_a_controller_sends_what_a_host_lacks_of_keys(world, enrolling, grow, mo
                 assert tree.bundles["one", "keypair"].pem.startswith(await shown())
             agents.of(host).close()
             assert said == ["HAProxy has started", "HAProxy has reloaded", "applied at run time, without a reload"]
+
+    asyncio.run(whole())
+
+
+def test_an_inspector_may_look_and_is_not_obeyed(world, enrolling):
+    async def whole():
+        conductor, plan = Conductor(), world.plan()
+        async with conductor.serving(), running(enrolling, conductor) as url:
+            controller, inspector = conductor.client(url), conductor.client(url, "inspector", "api-1")
+            with pytest.raises(AgentUnauthorized):
+                await asyncio.to_thread(inspector.put_configuration, plan.render())
+            await asyncio.to_thread(controller.put_configuration, plan.render())
+            assert (await asyncio.to_thread(inspector.diagnostics, plan.amphora_id)).info["Name"] == "HAProxy"
+            with pytest.raises(AgentUnauthorized):
+                await asyncio.to_thread(inspector.delete_amphora, plan.amphora_id, 9, 9)
+            (state,) = await asyncio.to_thread(inspector.amphorae)
+            assert state.running
+            for client in (controller, inspector):
+                client.close()
 
     asyncio.run(whole())
 

@@ -2,19 +2,25 @@
 """The real application over the real store and control, with the noop world behind it; spoken to without sockets."""
 
 import asyncio
+import base64
 import shutil
+import time
 from dataclasses import dataclass
 
 import httpx2
 import pytest
 
 from caryatid.api.app import create_app
+from caryatid.api.news import News
 from caryatid.config import Settings
-from caryatid.control import initial
+from caryatid.control import bootstrap, initial
+from caryatid.control.accounts import Accounts
 from caryatid.control.attempt import Attempt
 from caryatid.control.door import Door
 from caryatid.control.reconcile import attend
+from caryatid.drivers.identity.local import LocalDriver
 from caryatid.drivers.noop import WORLD
+from caryatid.places import ADMIN_TOKEN
 from caryatid.store import work
 from caryatid.store.database import Database
 from caryatid.store.wake import Wakeups
@@ -22,6 +28,7 @@ from tests.doors import open_door
 
 SUBNET = initial.SUBNET_ID
 LBAAS = "/v2/lbaas"
+END_S = 10
 
 
 @dataclass
@@ -91,24 +98,81 @@ class Api:
         raise AssertionError("the work does not end")
 
 
+class People:
+    """An API that knows its users, and the token of its first administrator."""
+
+    def __init__(self, api, token):
+        self.api = api
+        self.token = token
+        self.admin = {"X-Auth-Token": token}
+
+    def ask(self, method, path, who=None, **words):
+        """`who`: headers that say who asks; without them the first administrator does."""
+        headers = {**(self.admin if who is None else who), **words.pop("headers", {})}
+        return self.api.request(method, path, headers=headers, **words)
+
+    def made(self, path, who=None, **body):
+        answer = self.ask("POST", f"/v1/access/{path}", who, json=body)
+        assert answer.status_code == 201, answer.text
+        return next(iter(answer.json().values()))
+
+    def project(self, name):
+        return self.made("projects", project={"name": name})["id"]
+
+    def user(self, name, roles=None, password=None):
+        """A user with roles by project; its id."""
+        user = {"name": name, **({"password": password} if password else {})}
+        user_id = self.made("users", user=user)["id"]
+        for project_id, words in (roles or {}).items():
+            for word in words:
+                self.made("roles", role={"user_id": user_id, "project_id": project_id, "role": word})
+        return user_id
+
+    def headers(self, user_id, project_id, **more):
+        """What a program shows that asks in the user's name, by a token of its own."""
+        token = {"user_id": user_id, "project_id": project_id, **more}
+        return {"X-Auth-Token": self.made("tokens", token=token)["secret"]}
+
+    def until(self, status, method, path, who):
+        """The answer is this, soon: other threads and processes hear of a change when it is committed."""
+        deadline = time.monotonic() + 10
+        while (answer := self.ask(method, path, who)).status_code != status:
+            assert time.monotonic() < deadline, answer.text
+        return answer
+
+
+def basic(name, password):
+    return {"Authorization": "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()}
+
+
 def settings(folder, **more):
     noop = {"amphora_driver": "noop", "compute_driver": "noop", "network_driver": "noop"}
     return Settings(state_dir=folder, **noop, **more)
 
 
-def open_api(url, chosen):
+async def end(news):
+    """Nobody waits any longer, and nothing reads the database."""
+    news.close()
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    assert not left or not (await asyncio.wait(left, timeout=END_S))[1], "something does not end"
+
+
+def open_api(url, chosen, identity=None):
+    """`identity`: makes the identity driver out of the database."""
     WORLD.forget()
     database = Database(url)
-    door = open_door(database, chosen)
+    door = open_door(database, chosen, identity=identity and identity(database))
     initial.ensure(door)
     wakeups = Wakeups(database)
     wakeups.start()
+    news = News(wakeups)
     with asyncio.Runner() as runner:
-        app = create_app(door, wakeups)
+        app = create_app(door, wakeups, news)
         transport = httpx2.ASGITransport(app)
         client = httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:9876")
         yield Api(door, wakeups, runner, client, app)
         runner.run(client.aclose())
+        runner.run(end(news))
     wakeups.close()
     database.close()
     WORLD.forget()
@@ -135,6 +199,25 @@ def small_api(tmp_path, sqlite):
         pagination_max_limit=3,
     )
     yield from open_api(f"sqlite:///{tmp_path}/caryatid.db", chosen)
+
+
+@pytest.fixture
+def guarded(tmp_path, sqlite):
+    """With users of its own: whoever asks needs a token, or a name and a password."""
+    shutil.copy(sqlite, tmp_path / "caryatid.db")
+    yield from open_guarded(f"sqlite:///{tmp_path}/caryatid.db", settings(tmp_path, identity_driver="local"))
+
+
+@pytest.fixture
+def any_guarded(tmp_path, database_url):
+    """The same on each database."""
+    yield from open_guarded(database_url, settings(tmp_path, identity_driver="local"))
+
+
+def open_guarded(url, chosen):
+    for made in open_api(url, chosen, lambda database: LocalDriver(Accounts(database))):
+        bootstrap.ensure(made.door.database, chosen)
+        yield People(made, (chosen.state_dir / ADMIN_TOKEN).read_text().strip())
 
 
 @pytest.fixture

@@ -57,6 +57,7 @@ def environment_of(directory, **settings) -> dict[str, str]:
         "listen": f"127.0.0.1:{free_port()}",
         "conductor_listen": f"127.0.0.1:{free_port()}",
         "health_listen": f"127.0.0.1:{free_port(socket.SOCK_DGRAM)}",
+        "identity_driver": "noauth",  # who asks is another matter
         **settings,
     }
     return {**os.environ, **{f"CARYATID_{name.upper()}": str(value) for name, value in own.items()}}
@@ -98,6 +99,16 @@ def installation():
         environment = environment_of(directory)
         with process(environment, "up", "--drivers", "noop", ready="Caryatid is up"):
             yield f"http://{environment['CARYATID_LISTEN']}"
+
+
+@pytest.fixture(scope="session")
+def guarded():
+    """Settings of one that knows its users, and has left what lets in its first administrator."""
+    with tempfile.TemporaryDirectory(prefix="cy") as directory:
+        environment = environment_of(directory, identity_driver="local")
+        environment["CARYATID_URL"] = f"http://{environment['CARYATID_LISTEN']}"
+        with process(environment, "up", "--drivers", "noop", ready="Caryatid is up"):
+            yield environment
 
 
 @pytest.fixture(scope="session")

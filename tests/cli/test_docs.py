@@ -11,27 +11,40 @@ from pathlib import Path
 
 import pytest
 
+from tests.shell import as_printed, steps
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\]\(([^)#:]+)(#[^)]*)?\)")
+LINK = re.compile(r"\]\(([^)#:\s]+)(#[^)]*)?\)")
 STEPS_S = 110
 
 
-def test_the_reference_is_as_the_code_is():
+def test_the_reference_is_as_the_code_is(monkeypatch):
+    monkeypatch.syspath_prepend(DOCS)
     spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
     assert generate.old() == [], "run `make docs`"
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+PAGES = [*sorted(DOCS.rglob("*.md")), *sorted((ROOT / "design").glob("*.md")), *sorted(ROOT.glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
-    for target, _ in LINK.findall(page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), target
+    for target, anchor in LINK.findall(re.sub(r"`[^`]*`", "", page.read_text(encoding="utf-8"))):
+        led = page.parent / target
+        assert led.exists(), target
+        assert not anchor or anchor[1:] in anchors(led), target + anchor
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def anchors(page):
+    """What headings are called in links."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: str(page.relative_to(DOCS)))
 def test_settings_that_pages_show_exist(page):
     from caryatid.config import Settings
 
@@ -53,46 +66,46 @@ def test_the_example_of_a_driver_is_one(tmp_path):
     assert isinstance(driver, AmphoraLoadBalancerDriver)
 
 
-def test_the_example_of_the_sdk_works(installation):
+def cloud_of(environment):
+    return {**environment, "OS_CLIENT_CONFIG_FILE": f"{environment['CARYATID_STATE_DIR']}/clouds.yaml"}
+
+
+def test_the_example_of_the_sdk_works(guarded):
     code = re.search(r"^```python\n(.*?)^```", (DOCS / "compatibility.md").read_text(), re.MULTILINE | re.DOTALL).group(
         1
     )
-    code = code.replace("http://127.0.0.1:9876", installation)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=cloud_of(guarded), capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert re.search(r"^web 127\.100\.\d+\.\d+ ACTIVE$", done.stdout, re.MULTILINE)
 
 
-def test_the_examples_of_octavia_s_command_work(installation):
+def test_the_examples_of_octavia_s_command_work(guarded):
     for command, _ in steps(DOCS / "compatibility.md"):
-        words = command.replace("http://127.0.0.1:9876", installation).split()
+        if command.startswith("export "):
+            continue
+        words = command.split()
         program = Path(sys.executable).parent / words[0]
-        done = subprocess.run([program, *words[1:]], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            [program, *words[1:]], env=cloud_of(guarded), capture_output=True, text=True, timeout=60, check=False
+        )
         assert done.returncode == 0, done.stderr
 
 
-def steps(page):
-    """(command, lines that it should print) of every console block, in order."""
-    found = []
-    for block in BLOCK.findall(page.read_text(encoding="utf-8")):
-        for line in block.splitlines():
-            if line.startswith("$ "):
-                found.append((line[2:], []))
-            else:
-                found[-1][1].append(line)
-    return found
-
-
-def as_printed(expected, printed):
-    """Whether the lines of `expected` are in `printed` in order; … is anything, a line … any lines."""
-    left = iter(printed)
-    for line in expected:
-        if line == "…":
-            continue
-        words = [re.escape(" ".join(part.split())) for part in line.split("…")]
-        if not any(re.search(".*".join(words), " ".join(text.split())) for text in left):
-            return False
-    return True
+def test_the_steps_about_access_work(guarded, tmp_path):
+    page = DOCS / "access.md"
+    policy = re.search(r"^```yaml\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL).group(1)
+    (tmp_path / "policy.yaml").write_text(policy)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    script = "set -e\n" + "\n".join(command for command, _ in steps(page))
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env={**guarded, "PATH": path}, capture_output=True, text=True,
+        timeout=STEPS_S, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert (tmp_path / "ci.token").read_text().startswith("cyt_")
+    assert "policy.yaml can be used; it changes 2 rules." in done.stderr
 
 
 @pytest.mark.system
@@ -100,7 +113,7 @@ def test_getting_started_works_as_it_stands(tmp_path, environment_for):
     todo = steps(DOCS / "getting-started.md")
     lines = [f'{command}\necho "::{number}::$?"' for number, (command, _) in enumerate(todo)]
     script = "set -m\ncleanup() { caryatid down >/dev/null 2>&1; kill $(jobs -p) 2>/dev/null; }\ntrap cleanup EXIT\n"
-    environment = environment_for(tmp_path / "state")
+    environment = environment_for(tmp_path / "state", identity_driver="local")
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     environment["CARYATID_URL"] = f"http://{environment['CARYATID_LISTEN']}"
     done = subprocess.run(

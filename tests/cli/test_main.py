@@ -33,7 +33,7 @@ def test_help_loads_nothing_heavy():
 
 def test_no_command_loads_a_service_or_the_store():
     code = (
-        "import sys\nimport caryatid.cli.overview, caryatid.cli.watch, caryatid.cli.explain\n"
+        "import sys\nimport caryatid.cli.overview, caryatid.cli.progress, caryatid.cli.explain\n"
         "from caryatid.cli.looking import COMMANDS\nfrom caryatid.cli.commands import build\n"
         f"print([name for name in {FORBIDDEN} if name in sys.modules])"
     )

@@ -12,6 +12,7 @@ from caryatid.control.initial import SUBNET_ID
 from caryatid.drivers.amphora.base import UnavailableException
 from caryatid.drivers.noop import NoopAmphoraDriver
 from caryatid.model import AMPHORA, HOST, LOADBALANCER
+from caryatid.model.event import BEGINNING
 from caryatid.model.host import Host
 from caryatid.plan.drift import Found
 from caryatid.store import events, hosts, rows, work
@@ -77,7 +78,11 @@ def due(door):
 
 def told(door):
     with door.database.read() as tx:
-        return [one["action"] for one in events.after(tx, 0) if one["action"] in ("orphan", "orphan removed", "drift")]
+        return [
+            one["action"]
+            for one in events.after(tx, BEGINNING)
+            if one["action"] in ("orphan", "orphan_removed", "drift")
+        ]
 
 
 def test_what_is_as_it_should_be_is_left_alone(audited, root):
@@ -129,7 +134,7 @@ def test_an_orphan_is_told_of_once_and_removed_after_its_grace(audited, root, te
         auditor.audit(audited, now)
     assert (told(audited), telling.removed) == (["orphan"], [])
     auditor.audit(audited, 300)
-    assert (told(audited), telling.removed) == (["orphan", "orphan removed"], [("made-2", STRANGE)])
+    assert (told(audited), telling.removed) == (["orphan", "orphan_removed"], [("made-2", STRANGE)])
     auditor.audit(audited, 360)
     assert len(telling.removed) == 1
 

@@ -12,10 +12,11 @@ from sqlalchemy import text
 
 from caryatid.control import bundles, writes
 from caryatid.control.attempt import Attempt
+from caryatid.control.door import READING_MAX
 from caryatid.control.reconcile import attend
 from caryatid.control.vault import NoMasterKey
 from caryatid.drivers.secrets.base import SecretsError
-from caryatid.errors import Refused
+from caryatid.errors import Busy, Refused
 from caryatid.model import CERTIFICATE, LISTENER, LOADBALANCER, POOL
 from caryatid.model.bundle import Material
 from caryatid.store import rows, work
@@ -287,3 +288,34 @@ def test_whatever_is_kept_under_a_reference_a_wish_is_accepted_or_refused(data, 
         writes.delete(door, caller, POOL, made["id"])
         with door.database.transaction() as tx:
             tx.connection.execute(text("DELETE FROM certificate"))
+
+
+def test_a_key_store_that_hangs_holds_up_few_wishes_and_the_others_are_told_to_try_again(door, caller, root_id, shelf):
+    asked, answer = threading.Semaphore(0), threading.Event()
+
+    def hang():
+        asked.release()
+        answer.wait(10)
+        raise SecretsError("It is away.")
+
+    shelf.kept["k:slow"] = hang
+    ended = []
+
+    def wish(port):
+        try:
+            writes.create(door, caller, LISTENER, listener(root_id, protocol_port=port, sni_container_refs=["k:slow"]))
+        except Refused as refused:
+            ended.append(refused.status)
+
+    waiting = [threading.Thread(target=wish, args=(9000 + number,)) for number in range(READING_MAX)]
+    for one in waiting:
+        one.start()
+    assert all(asked.acquire(timeout=10) for _ in waiting)
+    with pytest.raises(Busy):
+        writes.create(door, caller, LISTENER, listener(root_id))
+    writes.create(door, caller, LISTENER, {"loadbalancer_id": root_id, "protocol": "HTTP", "protocol_port": 8080})
+    answer.set()
+    for one in waiting:
+        one.join(20)
+    assert ended == [503] * READING_MAX
+    writes.create(door, caller, LISTENER, listener(root_id))

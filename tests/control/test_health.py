@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
+import time
+
 import pytest
 
 from caryatid.control import writes
 from caryatid.control.health import Observer
 from caryatid.control.initial import SUBNET_ID
 from caryatid.model import AMPHORA, LISTENER, LOADBALANCER, MEMBER, POOL
-from caryatid.store import observations, rows
+from caryatid.model.event import BEGINNING, Sought
+from caryatid.store import events, observations, rows
 from caryatid.wire.heartbeat import Report
 
 
@@ -66,6 +69,80 @@ def test_only_what_changed_is_written(door, chain):
     assert observer.flush() == 4
     observer.take(report(chain, at=2))
     assert observer.flush() == 0
+
+
+def told(door, since=BEGINNING):
+    with door.database.read() as tx:
+        found = events.after(tx, since, sought=Sought(user_id="system:health"))
+        return [(e["kind"], e["detail"]["changed"], e["detail"].get("cause")) for e in found], events.last(tx)
+
+
+def test_each_edge_of_a_status_is_an_event_with_its_cause(door, chain):
+    root, _, _, member, amphora = chain
+    observer = Observer(door.database)
+    observer.take(report(chain))
+    observer.flush()
+    heard = f"Reported by host {amphora['compute_id']}."
+    online = {"operating_status": [None, "ONLINE"]}
+    kinds = ("member", "pool", "listener", "loadbalancer")
+    found, since = told(door)
+    assert found == [(kind, online, heard) for kind in kinds]
+    down = report(chain, at=2, word="DOWN")
+    down.messages[0]["checks"] = {member["id"]: "L7STS 503"}
+    observer.take(down)
+    observer.flush()
+    error = {"operating_status": ["ONLINE", "ERROR"]}
+    why = f"Its check failed: the answer was 503 (L7STS 503). {heard}"
+    found, since = told(door, since)
+    assert found == [("member", error, why), ("pool", error, heard), ("loadbalancer", error, heard)]
+    with door.database.read() as tx:
+        (event,) = events.newest(tx, limit=1)
+    assert (event["project_id"], event["loadbalancer_id"]) == (root["project_id"], root["id"])
+    again = Observer(door.database)  # the process was started again
+    again.take(report(chain, at=3, word="DOWN"))
+    again.flush()
+    assert told(door, since)[0] == []
+
+
+def test_what_a_driver_of_somebody_elses_says_is_an_event_when_it_is_new(door, chain):
+    root = chain[0]["id"]
+    observer = Observer(door.database)
+    for word in ("OFFLINE", "ONLINE", "ONLINE"):
+        observer.update_health({"loadbalancers": {root: {"loadbalancer-status": word}}})
+    assert [changed["operating_status"] for _, changed, _ in told(door)[0]] == [
+        [None, "OFFLINE"],
+        ["OFFLINE", "ONLINE"],
+    ]
+
+
+def test_a_part_in_a_pair_that_vrrp_gives_is_an_event(door, chain):
+    observer = Observer(door.database)
+    for at, role in enumerate(("BACKUP", "BACKUP", "MASTER"), start=1):
+        one = report(chain, at=at)
+        one.messages[0]["role"] = role
+        observer.take(one)
+        observer.flush()
+    roles = [changed["role"] for kind, changed, _ in told(door)[0] if kind == "amphora"]
+    assert roles == [[None, "BACKUP"], ["BACKUP", "MASTER"]]
+
+
+def test_when_a_host_was_heard_of_is_written_with_the_counters(door, chain):
+    observer = Observer(door.database)
+    observer.take(report(chain))
+    observer.flush(tally=False)
+
+    def heard():
+        with door.database.read() as tx:
+            return observations.standing(tx, observations.HEARD)
+
+    assert heard() == {}
+    began = time.time()
+    observer.take(report(chain, at=2))
+    observer.flush()
+    ((host, (_, at)),) = heard().items()
+    assert (host, began <= at <= time.time()) == (chain[-1]["compute_id"], True)
+    observer.flush()
+    assert heard() == {host: ("", at)}
 
 
 def test_a_host_cannot_speak_for_anothers_amphorae(door, chain):

@@ -14,6 +14,7 @@ from caryatid.control.sightings import Sightings
 from caryatid.errors import Forbidden
 from caryatid.model import AMPHORA, HOST
 from caryatid.model.amphora import Amphora
+from caryatid.model.event import BEGINNING
 from caryatid.model.host import Host
 from caryatid.model.policy import Caller
 from caryatid.plan.silence import STALE_S
@@ -67,7 +68,11 @@ class Town:
 
     def said(self):
         with self.door.database.read() as tx:
-            return [(e["action"], e["resource_id"]) for e in events.after(tx, 0) if e["kind"] in ("host", "failovers")]
+            return [
+                (e["action"], e["resource_id"])
+                for e in events.after(tx, BEGINNING)
+                if e["kind"] in ("host", "failovers")
+            ]
 
     def due(self):
         with self.door.database.read() as tx:
@@ -218,7 +223,7 @@ def test_an_amphora_that_its_host_cannot_start_again_is_lost_until_it_runs(town)
     assert town.due() == {"lb2": verdicts.PRIORITY}
     with town.door.database.read() as tx:
         assert observations.lost_amphorae(tx, "lb2") == {"a2"}
-        assert [e["action"] for e in events.after(tx, 0) if e["resource_id"] == "a2"] == ["lost"]
+        assert [e["action"] for e in events.after(tx, BEGINNING) if e["resource_id"] == "a2"] == ["lost"]
     town.sightings.note("h2", message("a2", "lb2") | {"running": True})
     town.run(2)
     with town.door.database.read() as tx:
@@ -250,7 +255,7 @@ def test_an_amphora_that_is_not_its_hosts_is_told_of_once_and_left_to_the_audit(
         town.run(1)
     with town.door.database.read() as tx:
         assert not hosts.tombstones(tx)
-        told = [e["resource_id"] for e in events.after(tx, 0) if e["action"] == "stranger"]
+        told = [e["resource_id"] for e in events.after(tx, BEGINNING) if e["action"] == "stranger"]
     assert sorted(told) == ["a-gone", "a1"]
 
 

@@ -203,3 +203,19 @@ def test_an_internal_fault_is_tried_again(door, caller, root, world):
     world.mishap = lambda _number, _name: None
     again(door)
     assert show(door, LOADBALANCER, root)["provisioning_status"] == "ACTIVE"
+
+
+def test_the_job_says_what_would_help_and_how_far_it_came(door, caller, root, world, drain):
+    drain()
+    world.mishap = failing(UnavailableException("host h1 does not answer"))
+    accepted = listener(door, caller, root)
+    drain()
+    with door.database.read() as tx:
+        job = jobs.get(tx, accepted.job_id)
+    assert job["reason"] == "host h1 does not answer"
+    assert "revoke it" in job["remedy"]
+    assert job["progress"] == {"done": 0, "known": 1}
+    world.mishap = failing(ProvisioningErrors("no", {accepted.document["id"]: "HAProxy does not take it"}))
+    again(door)
+    with door.database.read() as tx:
+        assert jobs.get(tx, accepted.job_id)["remedy"].startswith("Change what is refused")

@@ -36,7 +36,7 @@ def keeping(door):
 def secret(keeping):
     """Id of a secret."""
     body = {"payload": site().decode(), "payload_content_type": "text/plain"}
-    return secrets.create(keeping, ADMIN, body)
+    return secrets.create(keeping, ADMIN, body).document["id"]
 
 
 def listener(door, reference):
@@ -53,7 +53,7 @@ def certificates(door):
 
 def test_a_listener_has_what_its_reference_names_directly_or_by_a_container(keeping, secret):
     refs = [{"name": "certificate", "secret_ref": f"/v1/secrets/{secret}"}]
-    container = secrets.create_container(keeping, ADMIN, {"type": "certificate", "secret_refs": refs})
+    container = secrets.create_container(keeping, ADMIN, {"type": "certificate", "secret_refs": refs}).document["id"]
     for path in (f"secrets/{secret}", f"containers/{container}"):
         made = listener(keeping, f"http://127.0.0.1:9876/v1/{path}")
         assert made["default_tls_container_ref"].endswith(path)
@@ -62,11 +62,12 @@ def test_a_listener_has_what_its_reference_names_directly_or_by_a_container(keep
 
 def test_a_new_payload_is_read_at_once_whoever_names_it(keeping, secret):
     refs = [{"name": "certificate", "secret_ref": f"/v1/secrets/{secret}"}]
-    container = secrets.create_container(keeping, ADMIN, {"type": "certificate", "secret_refs": refs})
-    other = secrets.create(keeping, ADMIN, {"payload": site().decode(), "payload_content_type": "text/plain"})
+    container = secrets.create_container(keeping, ADMIN, {"type": "certificate", "secret_refs": refs}).document["id"]
+    body = {"payload": site().decode(), "payload_content_type": "text/plain"}
+    other = secrets.create(keeping, ADMIN, body).document["id"]
     for path in (f"secrets/{secret}", f"containers/{container}", f"secrets/{other}"):
         listener(keeping, f"/v1/{path}")
-    secrets.write(keeping, ADMIN, secret, site(days=60), "text/plain", None)
+    secrets.write(keeping, ADMIN, secret, secrets.Payload(site(days=60), "text/plain"))
     waiting = {one["reference"] for one in certificates(keeping) if not one["checked_at"]}
     assert waiting == {f"/v1/secrets/{secret}", f"/v1/containers/{container}"}
 

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from caryatid.control import stapling, watch, writes
 from caryatid.model import CERTIFICATE, LISTENER, LOADBALANCER
 from caryatid.model.bundle import Material
+from caryatid.model.event import BEGINNING
 from caryatid.store import events, rows
 from tests.control.shelf import Shelf, fresh
 from tests.responder import Responder
@@ -128,7 +129,9 @@ def test_a_revoked_certificate_is_told_of_and_shows_nothing(door, listener, resp
     assert shown(world) is None
     assert "was revoked at" in certificate(door)["unstapled"]
     with door.database.read() as tx:
-        assert [event["action"] for event in events.after(tx, 0) if event["kind"] == "certificate"] == ["revoked"]
+        assert [event["action"] for event in events.after(tx, BEGINNING) if event["kind"] == "certificate"] == [
+            "revoked"
+        ]
 
 
 def test_a_responder_at_a_private_address_is_not_asked_unless_that_is_allowed(door, listener, responder):

@@ -12,6 +12,7 @@ from caryatid.control import bundles, watch, writes
 from caryatid.drivers.secrets.base import SecretsError, UnreadableError
 from caryatid.model import CERTIFICATE, LISTENER, LOADBALANCER, POOL
 from caryatid.model.bundle import Material
+from caryatid.model.event import BEGINNING
 from caryatid.store import bundles as store
 from caryatid.store import events, rows
 from caryatid.store import tree as trees
@@ -69,7 +70,7 @@ def pem(door, root_id, key=(WWW, "keypair")):
 
 def told(door):
     with door.database.read() as tx:
-        return [event["action"] for event in events.after(tx, 0) if event["kind"] == CERTIFICATE.name]
+        return [event["action"] for event in events.after(tx, BEGINNING) if event["kind"] == CERTIFICATE.name]
 
 
 def test_a_renewed_certificate_is_put_in_use_without_a_new_generation(door, listener, shelf, world, drain):

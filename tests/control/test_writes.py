@@ -258,6 +258,13 @@ def test_a_users_port_is_used_and_given_back(door, caller, make, drain):
     assert show(door, PORT, port)["device_id"] == ""
 
 
+def test_anothers_port_is_not_there_even_on_a_shared_network(door, make):
+    owner, other = Caller("o", "owner", is_admin=True), Caller("s", "stranger", is_admin=True)
+    port = writes.create(door, owner, PORT, {"subnet_id": SUBNET}).document
+    body = {"vip_subnet_id": None, "vip_port_id": port["id"]}
+    assert faults(lambda: writes.create(door, other, LOADBALANCER, body)) == [f"Port {port['id']} not found."]
+
+
 def test_anothers_private_subnet_is_not_there(door, make):
     owner = Caller("o", "owner", is_admin=True)
     network = writes.create(door, owner, NETWORK, {"name": "mine"}).document

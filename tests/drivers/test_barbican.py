@@ -3,53 +3,26 @@
 
 import base64
 import contextlib
-import os
-import select
-import signal
 import socket
-import subprocess
 import threading
 import time
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from uuid import uuid4
 
 import httpx2
 import pytest
 
-from bench.waiting import free_port, until
+from bench.waiting import until
 from caryatid.drivers.secrets.barbican import BarbicanDriver
 from caryatid.drivers.secrets.base import SecretsError, UnreadableError
-from caryatid.drivers.setup import KeyManager, Keystone
+from caryatid.drivers.setup import KeyManager
 from caryatid.plan.bundles import read
+from tests.cloud import PATIENCE_S, running
 from tests.papers import NOW, bundle, paper
-from tests.programs import program
 
 pytestmark = pytest.mark.system
-SERVERS = Path(__file__).parents[1] / "servers"
-READY_S = 120
-PATIENCE_S = 60.0
 LEAF = paper()
-
-
-@contextlib.contextmanager
-def running(name, folder, *arguments):
-    """URL of a server of `tests/servers`, until the end."""
-    folder.mkdir()
-    port = free_port()
-    python = program(name).with_name("python")
-    words = [python, SERVERS / f"run_{name}.py", folder, str(port), *arguments]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("OS_", "PYTHON"))}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=log, env=environment, cwd=folder)
-    try:
-        there = select.select([process.stdout], [], [], READY_S)[0] and process.stdout.readline() == b"ready\n"
-        assert there, (folder / "log").read_text()
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=10)
 
 
 @pytest.fixture(scope="module")
@@ -60,21 +33,15 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def open_barbican(folder):
     """One that lets everybody in."""
-    with running("barbican", folder / "open") as url:
-        yield url
+    with running("barbican", folder / "open") as server:
+        yield server.url
 
 
 @pytest.fixture(scope="module")
-def keystone(folder):
-    with running("keystone", folder / "keystone") as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def barbican(folder, keystone):
+def barbican(folder, cloud):
     """One that asks Keystone who somebody is."""
-    with running("barbican", folder / "barbican", f"{keystone}/v3") as url:
-        yield url
+    with running("barbican", folder / "barbican", f"{cloud.url}/v3") as server:
+        yield server.url
 
 
 class Owner:
@@ -171,83 +138,39 @@ def test_only_the_configured_barbican_is_asked(owner, driver, open_barbican):
     assert elsewhere.read(f"https://keys.example:9311{path}", "mine").payload == b"x", "its other name"
 
 
-class Cloud:
-    """What an operator does in Keystone."""
-
-    def __init__(self, url):
-        self.url = url
-        self.http = httpx2.Client(base_url=f"{url}/v3", timeout=PATIENCE_S)
-        self.http.headers["X-Auth-Token"] = self.token("admin", "admin", "admin")
-
-    def token(self, user, password, project):
-        who = {"name": user, "domain": {"name": "Default"}, "password": password}
-        scope = {"project": {"name": project, "domain": {"name": "Default"}}}
-        identity = {"methods": ["password"], "password": {"user": who}}
-        answer = self.http.post("/auth/tokens", json={"auth": {"identity": identity, "scope": scope}})
-        return answer.headers["X-Subject-Token"]
-
-    def make(self, kind, **body):
-        return self.http.post(f"/{kind}s", json={kind: body}).json()[kind]["id"]
-
-    def user(self, name, project):
-        """A member of a project of its own; its password is its name."""
-        project_id = self.make("project", name=project, domain_id="default")
-        user_id = self.make("user", name=name, password=name, domain_id="default")
-        (role,) = self.http.get("/roles?name=member").json()["roles"]
-        answer = self.http.put(f"/projects/{project_id}/users/{user_id}/roles/{role['id']}")
-        assert answer.status_code == 204
-        return user_id
-
-
-@pytest.fixture(scope="module")
-def cloud(keystone):
-    return Cloud(keystone)
-
-
-@pytest.fixture(scope="module")
-def service(cloud):
-    """Id of the service's user."""
-    return cloud.user("caryatid", "service")
-
-
-@pytest.fixture(scope="module")
-def us(keystone):
-    return Keystone(keystone, "caryatid", "Default", "service", "Default", "caryatid")
-
-
 @pytest.fixture(scope="module")
 def alice(cloud, barbican):
-    cloud.user("alice", "hers")
-    return Owner(barbican, **{"X-Auth-Token": cloud.token("alice", "alice", "hers")})
+    cloud.user("alice", "hers", "member")
+    return Owner(barbican, **{"X-Auth-Token": cloud.token("alice", "hers")})
 
 
-def test_who_keeps_a_secret_must_let_the_service_in(alice, service, us, barbican):
-    driver = BarbicanDriver(KeyManager(barbican, keystone=us, timeout_s=PATIENCE_S))
+def test_who_keeps_a_secret_must_let_the_service_in(alice, cloud, barbican):
+    driver = BarbicanDriver(KeyManager(barbican, keystone=cloud.us, timeout_s=PATIENCE_S))
     secrets = {name: alice.text(name) for name in ("certificate", "private_key")}
     reference = alice.container(**secrets)
     for closed in (reference, secrets["certificate"]):
         with pytest.raises(UnreadableError, match=f"openstack acl user add --user caryatid .*{closed}"):
             driver.read(closed, "hers")
-    alice.let_in(service, reference)
+    alice.let_in(cloud.service_id, reference)
     with pytest.raises(UnreadableError, match="openstack acl user add"):
         driver.read(reference, "hers")
-    alice.let_in(service, *secrets.values())
+    alice.let_in(cloud.service_id, *secrets.values())
     assert driver.read(reference, "hers").private_key == b"private_key"
 
 
-def test_a_token_that_is_not_believed_any_more_is_replaced(alice, service, us, barbican, cloud):
-    driver = BarbicanDriver(KeyManager(barbican, keystone=us, timeout_s=PATIENCE_S))
+def test_a_token_that_is_not_believed_any_more_is_replaced(alice, cloud, barbican):
+    driver = BarbicanDriver(KeyManager(barbican, keystone=cloud.us, timeout_s=PATIENCE_S))
     reference = alice.text("x")
-    alice.let_in(service, reference)
+    alice.let_in(cloud.service_id, reference)
     driver.read(reference, "hers")
     token = driver._tokens.valid()
     assert driver._tokens.valid() == token, "it is kept"
-    assert cloud.http.delete("/auth/tokens", headers={"X-Subject-Token": token}).status_code == 204
+    cloud.revoke(token)
     assert driver.read(reference, "hers").payload == b"x"
 
 
-def test_a_wrong_password_is_the_operators_affair(alice, us, barbican):
-    driver = BarbicanDriver(KeyManager(barbican, keystone=replace(us, password="wrong"), timeout_s=PATIENCE_S))
+def test_a_wrong_password_is_the_operators_affair(alice, cloud, barbican):
+    driver = BarbicanDriver(KeyManager(barbican, keystone=replace(cloud.us, password="wrong"), timeout_s=PATIENCE_S))
     with pytest.raises(SecretsError, match="Keystone does not know the user caryatid") as refused:
         driver.read(alice.text("x"), "hers")
     assert not isinstance(refused.value, UnreadableError), "it passes when it is mended"

@@ -9,6 +9,7 @@ from caryatid.errors import Busy
 from caryatid.model import LOADBALANCER
 from caryatid.store import clock, database, rows
 from caryatid.store.database import Database
+from caryatid.store.tables import SETTING
 
 
 def leases(tx):
@@ -110,3 +111,26 @@ def test_errors_do_not_tell_what_was_written(database):
         for _ in range(2):
             tx.connection.execute(statement, {"name": "key", "value": b"hush-hush"})
     assert "hush" not in str(error.value)
+
+
+def test_the_version_is_the_same_until_somebody_commits_something(database_url):
+    database, other = Database(database_url), Database(database_url)
+    setting = SETTING.insert().values
+    try:
+        for one in (database, other):  # each prepares the file when it opens it
+            with one.read() as tx:
+                tx.connection.execute(SETTING.select())
+        before = database.version()
+        with database.read() as tx:
+            tx.connection.execute(SETTING.select())
+        assert database.version() == before
+        for number, who in enumerate((other, database)):
+            with who.transaction() as tx:
+                tx.connection.execute(setting(name=str(number), value=b""))
+                if who is other:
+                    assert database.version() == before
+            assert database.version() != before
+            before = database.version()
+    finally:
+        database.close()
+        other.close()

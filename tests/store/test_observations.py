@@ -99,3 +99,12 @@ def test_what_was_seen_goes_with_what_is_gone(garden):
         observations.write(tx, [("listener", listener, root, "ONLINE")], 2.0)  # a late report
         assert observations.purge(tx) == 1
         assert observations.seen(tx, [root])[root] == {}
+
+
+def test_when_hosts_were_heard_of_is_forgotten_with_them(tx):
+    observations.write_heard(tx, {"h1": 1.0, "h2": 2.0})
+    observations.write_heard(tx, {"h1": 3.0})
+    observations.write_heard(tx, {})
+    assert observations.standing(tx, observations.HEARD) == {"h1": ("", 3.0), "h2": ("", 2.0)}
+    observations.purge(tx)
+    assert observations.standing(tx, observations.HEARD) == {}

@@ -8,6 +8,7 @@ from sqlalchemy import update
 
 from caryatid.errors import LeaseLost
 from caryatid.model import LISTENER, LOADBALANCER, POOL
+from caryatid.model.event import BEGINNING
 from caryatid.store import events, jobs, rows, work
 from caryatid.store.tables import WORK
 from caryatid.store.work import Again, Done, Failed
@@ -220,11 +221,11 @@ def test_each_ended_job_is_an_event(garden):
     receipt = job(garden, root, 1)
     garden.settle(Done)
     with garden.database.read() as tx:
-        event = events.after(tx, 0)[-1]
-        assert events.last(tx) == event["seq"]
-        assert events.after(tx, event["seq"]) == []
-        assert events.after(tx, 0, project_id="p2") == []
-    assert (event["action"], event["resource_id"], event["detail"]["job_id"]) == ("update.end", root, receipt)
+        event = events.after(tx, BEGINNING)[-1]
+        assert events.after(tx, events.last(tx)) == []
+        assert events.after(tx, BEGINNING, project_id="p2") == []
+    assert (event["action"], event["resource_id"], event["job_id"]) == ("update.end", root, receipt)
+    assert event["user_id"] == "system:worker"
 
 
 def test_a_root_that_is_gone_leaves_no_work(garden):

@@ -16,6 +16,7 @@ import pytest
 from bench.backends import Server, ask
 from bench.installation import Installation
 from bench.waiting import alive, pause, processes, until
+from caryatid.model.event import BEGINNING
 from caryatid.store import events
 from caryatid.store.database import Database
 
@@ -111,14 +112,14 @@ def all_are(home: Installation, machines: list[Machine], word: str) -> bool:
 def said(home: Installation) -> list[tuple[str, str]]:
     database = Database(f"sqlite:///{home.directory}/caryatid.db")
     with closing(database), database.read() as tx:
-        return [(event["action"], event["resource_id"]) for event in events.after(tx, 0)]
+        return [(event["action"], event["resource_id"]) for event in events.after(tx, BEGINNING)]
 
 
 def judged(home: Installation) -> list[str]:
     """What a failed test shows: who was held to be what, and when."""
     database = Database(f"sqlite:///{home.directory}/caryatid.db")
     with closing(database), database.read() as tx:
-        shown = [event for event in events.after(tx, 0) if event["kind"] in {"host", "failovers"}]
+        shown = [event for event in events.after(tx, BEGINNING) if event["kind"] in {"host", "failovers"}]
     return [f"{event['at']} {event['action']} {event['resource_id']}" for event in shown]
 
 

@@ -1,103 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The `openstack loadbalancer` command and openstacksdk drive every resource, unchanged.
-
-The command is started once and reads its commands from standard input, as it does for people who type; a command of
-its own would take it two seconds.
-"""
+"""The `openstack loadbalancer` command and openstacksdk drive every resource, unchanged."""
 
 import json
-import os
 import shlex
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from queue import Empty, Queue
 from typing import Any
 
 import openstack
 import pytest
 
 from bench.installation import Installation
+from tests.openstack_command import Shell
 
 pytestmark = pytest.mark.filterwarnings(  # the SDK's own affair
     "ignore:Support for InfluxDB", "ignore::DeprecationWarning", "ignore::PendingDeprecationWarning"
 )
-COMMAND = Path(sys.executable).with_name("openstack")
-ANSWER_S = 60
-
-
-class Shell:
-    """An `openstack` that waits for commands. `word`: with which they begin."""
-
-    def __init__(self, url: str, word: str = "loadbalancer") -> None:
-        self._word = word
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("OS_")}
-        self._process = subprocess.Popen(
-            [COMMAND, "--os-auth-type", "none", "--os-endpoint", url],
-            env={**environment, "PYTHONUNBUFFERED": "1", "TERM": "dumb", "HOME": "/nonexistent"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self._lines: Queue[str] = Queue()
-        self._count = 0
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        for line in self._process.stdout:
-            self._lines.put(line)
-
-    def run(self, command: str) -> str:
-        """What it prints."""
-        self._count += 1
-        end = f"Unknown command ['end-of-{self._count}']"
-        self._process.stdin.write(f"{command}\nhelp end-of-{self._count}\n")
-        self._process.stdin.flush()
-        said = ""
-        while end not in said:
-            try:
-                said += self._lines.get(timeout=ANSWER_S)
-            except Empty:
-                raise AssertionError(f"{command}: no end of {said!r}") from None
-        return said.partition(end)[0].strip()
-
-    def do(self, command: str) -> None:
-        """A command that prints nothing when it is well."""
-        said = self.run(f"{self._word} {command}")
-        assert not said, f"{command}: {said}"
-
-    def tell(self, command: str) -> Any:
-        """A command that prints what it did or found."""
-        said = self.run(f"{self._word} {command} -f json")
-        try:
-            return json.loads(said)
-        except ValueError:
-            raise AssertionError(f"{command}: {said}") from None
-
-    def close(self) -> None:
-        self._process.stdin.close()
-        self._process.wait(ANSWER_S)
-        self._process.stdout.close()
-
 
 @pytest.fixture(scope="module")
 def shell(noop_installation: Installation) -> Iterator[Shell]:
-    made = Shell(noop_installation.url)
-    made.run("help")  # what it says of its own options is no answer of ours
-    yield made
-    made.close()
+    with Shell("--os-auth-type", "none", "--os-endpoint", noop_installation.url) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
 def keys(noop_installation: Installation) -> Iterator[Shell]:
     """For the commands of Barbican's client."""
-    made = Shell(f"{noop_installation.url}/v1", "secret")
-    made.run("help")
-    yield made
-    made.close()
+    with Shell("--os-auth-type", "none", "--os-endpoint", f"{noop_installation.url}/v1", word="secret") as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -82,11 +82,13 @@ def test_messages_of_one_amphora_read_at_the_same_time_are_parts_of_one():
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(1, 700), st.integers(1, 40), st.integers(1, 8))
-def test_a_snapshot_of_any_size_fits_into_small_datagrams_and_can_be_put_together(members, listeners, pools):
+@given(st.integers(1, 700), st.integers(1, 40), st.integers(1, 8), st.sampled_from(["no check", "DOWN"]))
+def test_a_snapshot_of_any_size_fits_into_small_datagrams_and_can_be_put_together(members, listeners, pools, said):
     whole = message(0)
     whole["listeners"] = {name(): ("OPEN", 1 << 40, 1 << 41, 3, 1 << 30, 5) for _ in range(listeners)}
-    whole["pools"] = {f"{name()}:{name()}": ("UP", {name(): "no check" for _ in range(members)}) for _ in range(pools)}
+    whole["pools"] = {f"{name()}:{name()}": ("UP", {name(): said for _ in range(members)}) for _ in range(pools)}
+    down = [member for _, seen in whole["pools"].values() for member, word in seen.items() if word == "DOWN"]
+    whole["checks"] = dict.fromkeys(down, "L7STS 503")
     guard = ReplayGuard()
     parts = {}
     for datagram in pack(KEY, Header("h1", 7, 1), [whole]):
@@ -95,14 +97,16 @@ def test_a_snapshot_of_any_size_fits_into_small_datagrams_and_can_be_put_togethe
             parts[part["part"][0]] = part
             count = part["part"][1]
     assert sorted(parts) == list(range(count))
-    found = {"listeners": {}, "pools": {}}
+    found = {"listeners": {}, "pools": {}, "checks": {}}
     for part in parts.values():
+        found["checks"] |= part.get("checks", {})
         found["listeners"] |= part["listeners"]
         for pool, (status, seen) in part["pools"].items():
             assert status == "UP"
             found["pools"].setdefault(pool, ("UP", {}))[1].update(seen)
     assert found["listeners"] == whole["listeners"]
     assert found["pools"] == whole["pools"]
+    assert found["checks"] == whole["checks"]
 
 
 def test_a_forged_datagram_is_known_as_such():

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from caryatid import tracing
 from caryatid.agent.host import Agent
 from caryatid.agent.install import Broken, Outcome
 from caryatid.agent.keys import Unfit
@@ -24,6 +25,7 @@ from caryatid.wire.tls import Peer
 
 BODY_BYTES_MAX = 16 << 20
 CONTROLLER = "controller"
+INSPECTOR = "inspector"
 AMPHORA_ID = re.compile(ID_PATTERN)
 
 WantedT = TypeVar("WantedT", Configuration, Plug, Secrets)
@@ -31,7 +33,8 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 def create_app(agent: Agent, client: Callable[[], ssl.SSLContext]) -> Starlette:
-    """The ASGI application. Only a peer whose certificate has the role `controller` gets past its door.
+    """The ASGI application. Only a peer whose certificate has the role `controller` gets past its door; to look, also
+    one with the role `inspector`.
 
     `client`: TLS with which this host calls others.
     """
@@ -155,9 +158,11 @@ def _absent() -> Response:
 def _for_controllers(handler: Handler) -> Handler:
     async def guarded(request: Request) -> Response:
         peer: Peer | None = request.scope.get("state", {}).get("peer")
-        if peer is None or peer.role != CONTROLLER:
+        roles = (CONTROLLER, INSPECTOR) if request.method in ("GET", "HEAD") else (CONTROLLER,)
+        if peer is None or peer.role not in roles:
             return _json(Refusal(reason="Only a controller may ask."), 403)
-        return await handler(request)
+        with tracing.span(handler.__name__, parent=request.headers.get(tracing.HEADER, "")):
+            return await handler(request)
 
     return guarded
 

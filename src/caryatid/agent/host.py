@@ -12,9 +12,11 @@ from typing import Any
 
 import structlog
 
-from caryatid.agent import runtime, servers, verdict
+from caryatid import metrics
+from caryatid.agent import runtime, servers
 from caryatid.agent.amphora import Amphora, in_turn, stale
 from caryatid.agent.datagrams import Datagrams
+from caryatid.agent.diagnosis import diagnose
 from caryatid.agent.files import Files, Record, load_tombstones, save_tombstone
 from caryatid.agent.install import Broken, Outcome, install
 from caryatid.agent.keepalived import Keepalived
@@ -25,14 +27,23 @@ from caryatid.agent.ports import bindable_from
 from caryatid.agent.process import Seen, table
 from caryatid.agent.settings import AgentSettings
 from caryatid.agent.supervisor import Supervisor, end_found, found_by_configuration
-from caryatid.wire.agent import VERSION, AgentInfo, AmphoraDetails, Applied, Configuration, Diagnostics, Secrets, Stale
+from caryatid.wire.agent import (
+    VERSION,
+    AgentInfo,
+    AmphoraDetails,
+    Applied,
+    Configuration,
+    Diagnostics,
+    Refusal,
+    Secrets,
+    Stale,
+    Wanting,
+)
 from caryatid.wire.network import Plug
 
 ADOPTED_AT_ONCE = 8
 CHECKS_AT_ONCE = 400
 """Of members for datagrams: each is a socket, and an agent has a thousand or so. More members wait for each other."""
-DIAGNOSTIC_PROXIES_MAX = 2000
-OUTPUT_CHARACTERS_MAX = 8000
 TIDY_EVERY_S = 60.0
 
 log = structlog.get_logger()
@@ -225,7 +236,9 @@ class Agent:
         if refusal := self._buried(configuration):
             return refusal
         amphora = self.amphorae.get(configuration.amphora_id) or self._new(configuration)
-        outcome = await install(amphora, configuration, self._supervisor, self.networks, self.settings.haproxy)
+        with metrics.AGENT_APPLY_SECONDS.time():
+            outcome = await install(amphora, configuration, self._supervisor, self.networks, self.settings.haproxy)
+        metrics.AGENT_APPLIES.labels(_how(outcome)).inc()
         if isinstance(outcome, Applied):
             outcome = await self._share(amphora, configuration) or outcome
         self.installed(amphora)
@@ -337,23 +350,23 @@ class Agent:
         return AmphoraDetails(**amphora.state(), **extra)
 
     async def diagnostics(self, amphora: Amphora) -> Diagnostics:
-        """What HAProxy says about itself."""
-        info: dict[str, str] = {}
-        rows: list[runtime.Row] = []
-        try:
-            info = await runtime.information(amphora.files.stats_socket)
-            rows = await runtime.statistics(amphora.files.stats_socket)
-        except runtime.RuntimeUnavailable as error:
-            info = {"error": str(error)}
-        check = ""
-        if amphora.files.has_frontend():
-            check = await verdict.check(self.settings.haproxy, amphora.files.configuration)
-        return Diagnostics(
-            info=info,
-            proxies=[row._asdict() for row in rows[:DIAGNOSTIC_PROXIES_MAX]],
-            check=check,
-            output=amphora.files.output_since(0)[-OUTPUT_CHARACTERS_MAX:],
-        )
+        """See diagnose()."""
+        return await diagnose(amphora, self.settings.haproxy)
+
+
+def _how(outcome: Outcome) -> str:
+    """How a configuration came into effect, or why not."""
+    match outcome:
+        case Applied():
+            return outcome.how
+        case Stale():
+            return "overtaken"
+        case Refusal():
+            return "refused"
+        case Wanting():
+            return "wanting"
+        case Broken():
+            return "broken"
 
 
 def agent_version() -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from caryatid.agent import runtime
-from caryatid.wire.heartbeat import Listener, MemberStatus, Pool
+from caryatid.wire.heartbeat import CHECK_LENGTH_MAX, Listener, MemberStatus, Pool
 
 MEMBER_STATUS: dict[str, MemberStatus] = {
     "UP": "UP",
@@ -26,6 +26,8 @@ class Reading:
     at: int
     listeners: dict[str, Listener] = field(default_factory=dict)
     pools: dict[str, Pool] = field(default_factory=dict)
+    checks: dict[str, str] = field(default_factory=dict)
+    """Member that is DOWN → what its check found."""
     beside: "Reading | None" = None
     """Of what it serves without HAProxy: its counters have an epoch of their own."""
 
@@ -51,6 +53,11 @@ def interpret(rows: Iterable[runtime.Row]) -> tuple[dict[str, Listener], dict[st
             members = pools.setdefault(row.proxy, ("DOWN", {}))[1]
             members[row.name] = _member_status(row.status)
     return listeners, pools
+
+
+def failed_checks(rows: Iterable[runtime.Row]) -> dict[str, str]:
+    """Member → what its check found, of those that are down."""
+    return {row.name: row.check[:CHECK_LENGTH_MAX] for row in rows if row.check and row.kind == runtime.SERVER}
 
 
 def _member_status(status: str) -> MemberStatus:

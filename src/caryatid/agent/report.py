@@ -17,11 +17,12 @@ from typing import Any
 
 import structlog
 
+from caryatid import metrics
 from caryatid.agent import runtime
 from caryatid.agent.amphora import Amphora
 from caryatid.agent.host import Agent
 from caryatid.agent.namespace import NamespaceError
-from caryatid.agent.reading import Reading, difference, interpret
+from caryatid.agent.reading import Reading, difference, failed_checks, interpret
 from caryatid.agent.sender import Sender
 from caryatid.wire.heartbeat import AmphoraMessage, HostMessage, Listener, Pool
 
@@ -272,7 +273,7 @@ class Reporter:
         if rows is None or amphora.epoch != epoch:
             return None
         listeners, pools = interpret(rows)
-        return Reading(epoch, True, at, listeners, pools)
+        return Reading(epoch, True, at, listeners, pools, failed_checks(rows))
 
     # -- the host
 
@@ -282,6 +283,9 @@ class Reporter:
         while True:
             whole = time.monotonic() >= next_whole
             records = [amphora.record for amphora in self._agent.amphorae.values()] if whole else []
+            down = sum(1 for amphora in self._agent.amphorae.values() if not amphora.healthy)
+            metrics.AGENT_AMPHORAE.labels("down").set(down)
+            metrics.AGENT_AMPHORAE.labels("running").set(len(self._agent.amphorae) - down)
             entries = {record.amphora_id: (record.hash, record.generation) for record in records}
             self._sender.send([HostMessage(host=entries, part=(0, 1))], everywhere=True)
             if whole:
@@ -321,6 +325,9 @@ class Reporter:
             listeners=listeners or {},
             pools=pools or {},
         )
+        down = (member for _, members in (pools or {}).values() for member, seen in members.items() if seen == "DOWN")
+        if checks := {member: reading.checks[member] for member in down if member in reading.checks}:
+            message["checks"] = checks
         if watch.amphora.failed and not reading.running:
             message["failed"] = True
         if watch.amphora.wanting:

@@ -203,6 +203,8 @@ class Row(NamedTuple):
     bytes_in: int
     bytes_out: int
     request_errors: int
+    check: str = ""
+    """Of a server that is DOWN: what its last check found, and which status it got (`L7STS 503`)."""
 
 
 FRONTEND, BACKEND, SERVER = "0", "1", "2"
@@ -230,8 +232,16 @@ def parse_statistics(answer: str) -> list[Row]:
         if len(columns) > STATISTICS_COLUMNS and not line.startswith("#"):
             numbers = (int(columns[at] or 0) for at in (4, 6, 7, 8, 9, 12))
             drained = columns[32] == SERVER and columns[17:19] == ["UP", "0"]  # HAProxy calls it UP all the same
-            rows.append(Row(columns[0], columns[1], columns[32], "DRAIN" if drained else columns[17], *numbers))
+            status = "DRAIN" if drained else columns[17]
+            check = _check(columns[STATISTICS_COLUMNS]) if status == "DOWN" else ""
+            rows.append(Row._make((columns[0], columns[1], columns[32], status, *numbers, check)))
     return rows
+
+
+def _check(columns: str) -> str:
+    """Of the columns behind those that are always read; a check that is under way is marked by `* `."""
+    _, _, _, status, code, *_ = [*columns.split(",", 5), "", "", "", "", ""]
+    return f"{status.removeprefix('* ')} {code}".strip()
 
 
 async def information(socket: Path, timeout_s: float = CALL_TIMEOUT_S) -> dict[str, str]:

@@ -6,6 +6,7 @@ import contextlib
 import socket
 from collections.abc import Callable, Sequence
 
+from caryatid import metrics
 from caryatid.wire.heartbeat import Header, Message, is_question, pack
 
 BURST_DATAGRAMS = 16
@@ -58,6 +59,7 @@ class Sender:
             datagrams = pack(self._key, Header(self._host_id, self._boot_id, self._sequence), messages)
             count = len(datagrams)
             self._sequence += count
+            metrics.AGENT_DATAGRAMS.inc(count)
             self._emit(target, datagrams)
         return count
 

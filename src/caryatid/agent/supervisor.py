@@ -12,6 +12,7 @@ from pathlib import Path
 
 import structlog
 
+from caryatid import metrics
 from caryatid.agent import runtime
 from caryatid.agent.amphora import FAILED_ATTEMPTS, FAILED_S, Amphora
 from caryatid.agent.process import Process, Seen, members, spawn
@@ -186,6 +187,7 @@ class Supervisor:
             return
         amphora.process = None
         amphora.restarts += 1
+        metrics.AGENT_RESTARTS.inc()
         if time.monotonic() - process.since > LIVED_LONG_S:
             amphora.attempt = 0
         log.warning("haproxy died", amphora=amphora.id, pid=process.pid)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The API: every operation behind one entry, which finds it, says who asks, and answers what is refused."""
 
+import time
 from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import version
@@ -10,24 +11,43 @@ import orjson
 from anyio import fail_after
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from caryatid import metrics
+from caryatid import metrics, tracing
 from caryatid.config import Settings
 from caryatid.control.door import Door
 from caryatid.errors import Fault, Refused
 from caryatid.model.policy import NOBODY
 from caryatid.store.wake import Wakeups
 
-from . import auth, certificates, failovers, hosts, jobs, networks, openapi, secrets, service
+from . import (
+    access,
+    auth,
+    certificates,
+    events,
+    failovers,
+    hosts,
+    jobs,
+    networks,
+    openapi,
+    secrets,
+    service,
+    status,
+    subscriptions,
+    versions,
+)
 from .call import Call, answer
+from .cloud import identity, network
+from .cloud.errors import told
 from .news import News
 from .octavia import routes
-from .octavia.errors import BeforeResource, answer_error
+from .octavia.errors import BeforeResource
 from .routing import Body, Operation, Paths, Place
+from .settling import Settling
 
 BODY_DEADLINE_S = 30
+LOCAL = "local"
 METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"})
 JSON_TYPES = frozenset(
     {
@@ -39,7 +59,12 @@ JSON_TYPES = frozenset(
     }
 )
 ANY_TYPES = frozenset({b"*/*", b"application/*", b"application/json"})
-OPEN_TO_ANY = frozenset({"/healthcheck", "/metrics", "/docs", secrets.PAYLOAD})
+IDEMPOTENCY_KEY = b"idempotency-key"
+KEY_LENGTH_MAX = 255
+CONDITIONAL = frozenset({"PUT", "DELETE"})
+"""Methods that may have a condition (If-Match)."""
+PRECONDITION = 412
+OPEN_TO_ANY = frozenset({"/healthcheck", "/metrics", "/docs", events.PATH, jobs.LOG, secrets.PAYLOAD})
 NO_SCRIPTS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
 
 
@@ -54,14 +79,21 @@ def create_app(door: Door, wakeups: Wakeups, news: News | None = None) -> Starle
 def operations(settings: Settings, news: News) -> list[Operation]:
     """All that the API can do."""
     found = [
+        *versions.operations(),
         *service.operations(),
-        *routes.operations(settings),
+        *routes.operations(settings, Settling(news)),
         *networks.operations(),
+        *network.operations(),
+        *(identity.operations() if settings.identity_driver == LOCAL else []),
         *hosts.operations(),
         *certificates.operations(),
         *failovers.operations(),
         *secrets.operations(),
+        *access.operations(),
         *jobs.operations(news),
+        *status.operations(news),
+        *events.operations(news),
+        *subscriptions.operations(),
     ]
     return [*found, *_documents(found)]
 
@@ -78,23 +110,28 @@ class Entry:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1000})
             return
-        request_id = auth.request_id()
-        kind = ""
+        request_id, began = auth.request_id(), time.perf_counter()
+        kind, deprecated, sort = "", None, "other"
         try:
             place, values = self._found(scope["path"])
             operation = _operation(place, scope["method"])
             if operation is None:
                 response = answer(200)
             else:
-                kind = operation.tag
+                kind, sort = operation.tag, _sort(operation, scope)
+                deprecated = operation.deprecated
                 response = await self._operate(operation, values, scope, receive, request_id)
         except ClientDisconnect:
             return
         except Exception as error:  # noqa: BLE001  the one place where whatever went wrong becomes an answer
-            response = answer_error(error, request_id)
+            response = told(scope["path"], error, request_id)
         method = scope["method"] if scope["method"] in METHODS else "other"
         metrics.REQUESTS.labels(method, kind, response.status_code).inc()
+        if not isinstance(response, StreamingResponse):
+            metrics.REQUEST_SECONDS.labels(sort).observe(time.perf_counter() - began)
         response.raw_headers.append((b"x-openstack-request-id", request_id.encode()))
+        if deprecated is not None:
+            response.raw_headers.extend(deprecated.headers)
         if method == "HEAD":
             response.body = b""
         await response(scope, receive, send)
@@ -112,6 +149,7 @@ class Entry:
         if operation.path not in OPEN_TO_ANY:
             _refuse_other_answers(headers.get(b"accept", b""))
         auth.refuse_other_sites(scope, headers)
+        _refuse_conditions(operation, headers)
         path = dict(zip(operation.names, values, strict=True))
         caller = NOBODY if operation.open else await self.gate.caller(scope, headers, request_id)
         call = Call(self.door, caller, scope, receive, path)
@@ -121,7 +159,22 @@ class Entry:
             call.raw = await read(receive, headers, self.door.settings.body_size_max)
             if operation.takes.is_json:
                 call.body = parse(call.raw)
-        return await operation.handler(call)
+        if (key := headers.get(IDEMPOTENCY_KEY)) is not None and operation.method == "POST":
+            call.key = _usable(operation, key)
+        parent = headers.get(tracing.HEADER.encode(), b"").decode("latin-1")
+        with tracing.span(f"{operation.method} {operation.path}", parent=parent, request_id=request_id):
+            return await operation.handler(call)
+
+
+def _sort(operation: Operation, scope: Scope) -> str:
+    """What takes about as long."""
+    if operation.open or operation.kind is None:
+        return "other"
+    if operation.method != "GET":
+        return "change"
+    if b"wait" in scope["query_string"] or operation.path.endswith("/wait"):
+        return "wait"
+    return "list" if operation.gives is not None and operation.gives.many else "show"
 
 
 def _operation(place: Place, method: str) -> Operation | None:
@@ -131,6 +184,13 @@ def _operation(place: Place, method: str) -> Operation | None:
         allow = ", ".join(sorted({*place.operations, "OPTIONS"}))
         raise BeforeResource(405, "The method is not allowed for this resource.", headers={"Allow": allow})
     return operation
+
+
+def _refuse_conditions(operation: Operation, headers: auth.Headers) -> None:
+    """Raises BeforeResource for a condition that cannot be checked: it is not passed over."""
+    checked = operation.method not in CONDITIONAL or PRECONDITION in operation.errors
+    if not checked and headers.get(b"if-match", b"*") != b"*":
+        raise BeforeResource(PRECONDITION, "This has no entity tag: what If-Match names cannot be so.")
 
 
 def _refuse_other_answers(accept: bytes) -> None:
@@ -154,6 +214,16 @@ def _refuse_other_bodies(content_type: bytes) -> None:
 class UnknownMimetype(Refused):
     def __init__(self, media_type: str) -> None:
         super().__init__([Fault(f"Unknown mimetype: {media_type}", status=415)])
+
+
+def _usable(operation: Operation, key: bytes) -> str:
+    """The key under which the request may come again. Raises BeforeResource."""
+    if not operation.repeatable:
+        raise BeforeResource(400, "This takes no Idempotency-Key: what is given here is not kept.")
+    text = key.decode("latin-1")
+    if not 0 < len(text) <= KEY_LENGTH_MAX or not text.isascii() or not text.isprintable():
+        raise BeforeResource(400, f"An Idempotency-Key has 1 to {KEY_LENGTH_MAX} printable ASCII characters.")
+    return text
 
 
 async def read(receive: Receive, headers: auth.Headers, size_max: int) -> bytes:

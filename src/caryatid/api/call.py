@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """One request, as handlers see it, and the answers they make."""
 
+import hashlib
+import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import parse_qsl
@@ -13,10 +16,11 @@ from anyio.lowlevel import RunVar
 from starlette.responses import Response
 from starlette.types import Receive, Scope
 
+from caryatid.control import repeating
 from caryatid.control.door import Door
 from caryatid.control.receipt import Accepted
 from caryatid.errors import Fault, Refused
-from caryatid.model.policy import Caller
+from caryatid.model.policy import Caller, Once
 from caryatid.model.types import FALSE, TRUE
 
 P = ParamSpec("P")
@@ -42,6 +46,8 @@ class Call:
     """The JSON document that came with it, if its operation takes one; None: an empty body."""
     raw: bytes = b""
     """The body as it came, if its operation takes one."""
+    key: str = ""
+    """The Idempotency-Key under which it may come again."""
 
     @property
     def pairs(self) -> Pairs:
@@ -98,6 +104,24 @@ class Call:
             host = server[0] if server[1] is None else f"{server[0]}:{server[1]}"
         return f"{self.scope.get('scheme', 'http')}://{host}"
 
+    async def act(self, wish: Callable[..., Accepted], *args: Any, **kwargs: Any) -> Accepted:
+        """What `wish(door, caller, *args, **kwargs)` gives; or gave, if the request comes again under its key."""
+        if not self.key:
+            return await aside(wish, self.door, self.caller, *args, **kwargs)
+        caller = replace(self.caller, once=Once(self.key, self._fingerprint()))
+        act = partial(wish, self.door, caller, *args, **kwargs)
+        return await aside(repeating.once, self.door.database, caller, act)
+
+    async def gone(self) -> None:
+        """Until who asks has gone. For operations that take no body."""
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
+    def _fingerprint(self) -> str:
+        """Of what is asked for: where, and with which body."""
+        asked = b"\0".join((self.scope["path"].encode(), self.scope["query_string"], self.raw))
+        return hashlib.sha256(asked).hexdigest()
+
     async def read(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What `function` reads from the database. It must be short: with SQLite it runs on the loop itself,
         which takes less than changing threads."""
@@ -135,6 +159,30 @@ def boolean(name: str, text: str) -> bool:
         return False
     why = f"Value: '{text[:200]}'. Value not an unambiguous boolean: {text[:200]}"
     raise Refused([Fault(f"Invalid input for field/attribute {name}. {why}", name)])
+
+
+def seconds(name: str, text: str, most: float) -> float:
+    """A time to wait, of a query; `most` at most. Raises Refused if it is none."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not found >= 0:
+        why = f"Value: '{text[:200]}'. Value should be a number"
+        raise Refused([Fault(f"Invalid input for field/attribute {name}. {why}", name)])
+    return min(found, most)
+
+
+def instant(name: str, text: str) -> str:
+    """A moment of a query, in ISO 8601 (without a zone: UTC), as documents write it (model.types.Time). Raises
+    Refused."""
+    try:
+        at = datetime.fromisoformat(text)
+        at = at.astimezone(UTC) if at.tzinfo else at
+    except (ValueError, OverflowError):
+        why = f"Value: '{text[:200]}'. Value should be a time: 2026-11-20T19:05:25, or with Z or +01:00 behind it"
+        raise Refused([Fault(f"Invalid input for field/attribute {name}. {why}", name)]) from None
+    return at.replace(tzinfo=None).isoformat(timespec="microseconds")
 
 
 def answer(status: int, content: Any = None, headers: Mapping[str, str] | None = None) -> Response:

@@ -4,9 +4,10 @@
 from starlette.responses import Response
 
 from caryatid.control import verdicts
+from caryatid.control.receipt import rule
 from caryatid.model import HOST
 
-from .call import Call, aside
+from .call import Call, accepted, aside
 from .routing import Operation
 
 PATH = "/v1/failovers/unfreeze"
@@ -14,10 +15,12 @@ PATH = "/v1/failovers/unfreeze"
 
 async def unfreeze(call: Call) -> Response:
     call.options()
-    await aside(verdicts.lift, call.door, call.caller)
-    return Response(status_code=204)
+    receipt = await aside(verdicts.lift, call.door, call.caller)
+    return accepted(204, receipt)
 
 
 def operations() -> list[Operation]:
     summary = "For ten minutes silent hosts are judged one by one, however many they are"
-    return [Operation("PUT", PATH, unfreeze, summary, HOST.title, success=204, errors=(400, 403, 406, 500, 503))]
+    errors = (400, 403, 406, 500, 503)
+    return [Operation("PUT", PATH, unfreeze, summary, HOST.title, success=204, errors=errors,
+                      rule=rule(HOST, "put"), job=True)]  # fmt: skip

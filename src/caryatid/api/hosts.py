@@ -9,10 +9,12 @@ from starlette.responses import Response
 from caryatid.control import hosts
 from caryatid.control.door import Door
 from caryatid.control.hosts import Acted
+from caryatid.control.receipt import Accepted, rule
 from caryatid.model import HOST
 from caryatid.model.policy import Caller
 
-from .call import Call, answer, aside
+from .call import Call, accepted, aside
+from .conditions import exact
 from .resources import Resource, verbs
 from .routing import Body, Handler, Operation
 
@@ -49,7 +51,8 @@ class Hosts(Resource):
         """The host as it now stands, and the ids of the jobs that replace its amphorae."""
         call.options()
         acted = await aside(act, call.door, call.caller, call.path["id"])
-        return answer(status, {HOST.wrapper: self.show(acted.document), "jobs": list(acted.job_ids)})
+        shown = {HOST.wrapper: self.show(acted.document), "jobs": list(acted.job_ids)}
+        return accepted(status, Accepted(acted.document, acted.job_id), shown)
 
 
 def operations() -> list[Operation]:
@@ -66,4 +69,5 @@ def operations() -> list[Operation]:
 def _act(name: str, handler: Handler, summary: str, success: int) -> Operation:
     path = f"{VERSION}{HOST.path}/{{id}}/{name}"
     shared: dict[str, Any] = {"tag": HOST.title, "kind": HOST}
-    return Operation("PUT", path, handler, summary, success=success, gives=ACTED, errors=ACTING, **shared)
+    return exact(Operation("PUT", path, handler, summary, success=success, gives=ACTED, errors=ACTING, job=True,
+                           rule=rule(HOST, f"put_{name}"), **shared))  # fmt: skip

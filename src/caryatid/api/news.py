@@ -6,6 +6,7 @@ committed between the two is not missed.
 """
 
 import asyncio
+from contextlib import suppress
 from typing import Final
 
 from caryatid.store.wake import Wakeups
@@ -51,7 +52,8 @@ class News:
             loop = asyncio.get_running_loop()
 
             def wake() -> None:
-                loop.call_soon_threadsafe(known.ring)
+                with suppress(RuntimeError):  # the loop has ended
+                    loop.call_soon_threadsafe(known.ring)
 
             self._wakeups.subscribe(channel, wake)
         return known

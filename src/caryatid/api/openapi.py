@@ -8,11 +8,14 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from caryatid.model import JOB, KINDS, LOADBALANCER
+from caryatid.model import KINDS, LOADBALANCER, RECORDS
 from caryatid.model.kind import Kind
 from caryatid.model.quota import Statistics
 from caryatid.model.status import OPERATING, PROVISIONING
 
+from .cloud import errors
+from .conditions import PHRASES, conditions
+from .etags import AGE, NOT_MODIFIED
 from .octavia.compat import INTERNAL, older_names
 from .octavia.nested import ABOVE, NESTS
 from .routing import Body, Operation
@@ -23,21 +26,25 @@ IDS = {"type": "array", "items": {"type": "object", "properties": {"id": {"type"
 LINK = {"type": "object", "properties": {"href": {"type": "string"}, "rel": {"enum": ["next", "previous"]}}}
 MOMENT = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?$"
 JOB_HEADER = {"description": "The job that carries the change out: `/v1/jobs/{id}`.", "schema": {"type": "string"}}
-REQUEST_ID_HEADER = {"description": "What the log calls this request.", "schema": {"type": "string"}}
-WHY = {
-    400: "The request cannot be carried out; every reason is named.",
-    401: "Nobody known is asking.",
-    403: "Policy or quota does not allow it.",
-    404: "It does not exist, or something that the body refers to does not.",
-    406: "Only JSON is answered.",
-    408: "The body did not arrive in time.",
-    409: "It is being deleted, is in use, or the same exists already.",
-    413: "The body is too large.",
-    415: "The body is not JSON.",
-    500: "A fault of the service; its log tells under the request id.",
-    501: "The provider cannot do this.",
-    503: "Busy; Retry-After says when to try again.",
+CONDITIONAL = {
+    304: ("If-None-Match", "Entity tags of what is known; if it is still so, 304 is answered, without a body."),
+    412: ("If-Match", "Entity tags of what was read; if somebody has wished for another since, 412 is answered."),
 }
+TAG_HEADERS = {
+    "ETag": {"description": "Names what is answered, for If-None-Match and If-Match.", "schema": {"type": "string"}},
+    AGE: {
+        "description": "How many milliseconds ago those were heard of who observe it; absent: never, or nobody does.",
+        "schema": {"type": "integer"},
+    },
+}
+REPEATING = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "If the request comes again under the same key within 24 h, it is not carried out again: the first "
+    "answer is given again.",
+    "schema": {"type": "string", "maxLength": 255, "pattern": "^[ -~]+$"},
+}
+REQUEST_ID_HEADER = {"description": "What the log calls this request.", "schema": {"type": "string"}}
 
 
 def document(operations: Iterable[Operation], version: str) -> Schema:
@@ -49,24 +56,24 @@ def document(operations: Iterable[Operation], version: str) -> Schema:
         "openapi": "3.1.0",
         "info": {"title": "Caryatid", "version": version, "description": _introduction()},
         "paths": paths,
-        "components": {"schemas": components(), "responses": {str(code): _error(code) for code in WHY}},
+        "components": {"schemas": components(), "responses": _errors()},
     }
 
 
 def components() -> dict[str, Schema]:
     """The schemas that operations name."""
     models: list[Any] = [(Statistics, "validation")]
-    for kind in (*KINDS, JOB):
+    for kind in (*KINDS, *RECORDS):
         models += [(kind.show_body, "validation")]
-        if kind is not JOB:
+        if kind not in RECORDS:
             models += [(kind.create_body, "validation"), (kind.change_body, "validation")]
     _, found = models_json_schema(models, ref_template=REF + "{model}")
     schemas: dict[str, Schema] = _zoneless(found["$defs"])
-    for kind in (*KINDS, JOB):
+    for kind in (*KINDS, *RECORDS):
         _as_shown(kind, schemas[kind.model.__name__])
     _add_older_names(schemas)
     schemas[f"{LOADBALANCER.model.__name__}Create"] = _populated(LOADBALANCER, schemas)
-    return schemas | _others()
+    return schemas | errors.described() | _others()
 
 
 def _operation(operation: Operation) -> Schema:
@@ -74,10 +81,13 @@ def _operation(operation: Operation) -> Schema:
         "summary": operation.summary,
         "operationId": _operation_id(operation),
         "tags": [operation.tag],
-        "parameters": [*_path_parameters(operation), *_query_parameters(operation)],
+        "parameters": [*_path_parameters(operation), *_query_parameters(operation), *_header_parameters(operation)],
         "responses": {str(operation.success): _success(operation)}
-        | {str(code): {"$ref": f"#/components/responses/{code}"} for code in operation.errors},
+        | {str(code): _refused(operation, code, reasons) for code, reasons in conditions(operation).items()},
     }
+    if operation.deprecated:
+        shown["deprecated"] = True
+        shown["description"] = operation.deprecated.instead
     if operation.takes:
         shown["requestBody"] = {"required": True, "content": _content(operation.takes)}
     return shown
@@ -98,6 +108,14 @@ def _query_parameters(operation: Operation) -> list[Schema]:
     ]
 
 
+def _header_parameters(operation: Operation) -> list[Schema]:
+    return [
+        {"name": name, "in": "header", "description": said, "schema": {"type": "string"}}
+        for code, (name, said) in CONDITIONAL.items()
+        if code in operation.errors
+    ] + ([REPEATING] if operation.repeatable else [])
+
+
 def _success(operation: Operation) -> Schema:
     shown: Schema = {
         "description": HTTPStatus(operation.success).phrase,
@@ -105,6 +123,8 @@ def _success(operation: Operation) -> Schema:
     }
     if operation.job:
         shown["headers"]["Caryatid-Job"] = JOB_HEADER
+    if NOT_MODIFIED in operation.errors:
+        shown["headers"] |= TAG_HEADERS
     if operation.gives:
         shown["content"] = _content(operation.gives)
     return shown
@@ -122,9 +142,22 @@ def _content(body: Body) -> Schema:
     return {media_type: {"schema": schema} for media_type in body.media_types}
 
 
-def _error(code: int) -> Schema:
-    shapes = {"oneOf": [{"$ref": REF + "Fault"}, {"$ref": REF + "Error"}]}
-    return {"description": WHY[code], "content": {"application/json": {"schema": shapes}}}
+def _refused(operation: Operation, code: int, reasons: Iterable[str]) -> Schema:
+    shape = "" if code == NOT_MODIFIED else errors.name_of(operation.path)
+    return {"$ref": f"#/components/responses/{shape}{code}", "description": " ".join(reasons)}
+
+
+def _errors() -> dict[str, Schema]:
+    """Every status, in every shape that it is answered in."""
+    own: Schema = {"oneOf": [{"$ref": REF + "Fault"}, {"$ref": REF + "Error"}]}
+    shapes = {"": own, **{name: {"$ref": REF + name} for name in errors.described()}}
+    found = {
+        f"{name}{code}": {"description": said, "content": {"application/json": {"schema": shape}}}
+        for name, shape in shapes.items()
+        for code, said in PHRASES.items()
+        if code != NOT_MODIFIED
+    }
+    return {**found, str(NOT_MODIFIED): {"description": PHRASES[NOT_MODIFIED]}}
 
 
 def _as_shown(kind: Kind, schema: Schema) -> None:
@@ -153,12 +186,13 @@ def _zoneless(schema: Any) -> Any:
 
 def _add_older_names(schemas: Mapping[str, Schema]) -> None:
     """Names that are taken and shown beside those of today."""
-    for kind in (*KINDS, JOB):
+    for kind in (*KINDS, *RECORDS):
         for suffix in ("", "Create", "Change"):
             properties = schemas.get(f"{kind.model.__name__}{suffix}", {}).get("properties", {})
             for older, now in older_names(kind).items():
                 if now in properties:
-                    properties[older] = {**properties[now], "description": f"The same as {now}, its older name."}
+                    same = f"The same as {now}, its older name."
+                    properties[older] = {**properties[now], "description": same, "deprecated": True}
 
 
 def _populated(kind: Kind, schemas: Mapping[str, Schema]) -> Schema:
@@ -189,6 +223,16 @@ def _others() -> dict[str, Schema]:
     return {
         "StatusTree": _object({"loadbalancer": _object({**brief, "listeners": _many(listener)})}),
         "AmphoraStatistics": _object({"id": text, "listener_id": text, "loadbalancer_id": text, **counters}),
+        "AmphoraDiagnostics": _object(
+            {
+                "id": text,
+                "loadbalancer_id": {"type": ["string", "null"]},
+                "compute_id": {"type": ["string", "null"]},
+                "at": {**text, "description": "When it was asked, UTC."},
+                "took_ms": {**number, "description": "How long the answer took."},
+                "found": {"type": "object", "description": "What it said, in the words of its driver."},
+            }
+        ),
         "Versions": _object({"versions": _many(version)}),
         "Fault": {
             "type": "object",
@@ -258,7 +302,7 @@ def _row(path: str, method: str, one: Mapping[str, Any]) -> str:
         f"<tr><td><code>{escape(p['name'])}</code><td>{p['in']}<td>{escape(p.get('description', ''))}"
         for p in one["parameters"]
     )
-    answers = "".join(f"<li><code>{code}</code> {_meaning(code, said)}" for code, said in one["responses"].items())
+    answers = "".join(f"<li><code>{code}</code> {_meaning(said)}" for code, said in one["responses"].items())
     takes = _link(one["requestBody"]["content"]) if "requestBody" in one else ""
     return (
         f"<details><summary><span class=m>{method.upper()}</span> <code>{escape(path)}</code> {escape(one['summary'])}"
@@ -266,9 +310,7 @@ def _row(path: str, method: str, one: Mapping[str, Any]) -> str:
     )
 
 
-def _meaning(code: str, said: Mapping[str, Any]) -> str:
-    if "description" not in said:
-        return escape(WHY[int(code)])
+def _meaning(said: Mapping[str, Any]) -> str:
     return escape(said["description"]) + " " + _link(said.get("content", {}))
 
 

@@ -1,36 +1,55 @@
 # SPDX-License-Identifier: Apache-2.0
 """The five verbs of any kind: list, create, show, change, delete."""
 
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from starlette.responses import Response
 
 from caryatid.control import writes
 from caryatid.control.receipt import rule
-from caryatid.errors import CaryatidError, Forbidden, NotFound
+from caryatid.errors import CaryatidError, Fault, Forbidden, NotFound, Refused
 from caryatid.model import BY_NAME
 from caryatid.model.kind import Kind
 from caryatid.model.policy import Caller, allowed, require
 from caryatid.store import rows
 from caryatid.store.database import Database, Tx
 
-from .call import Call, accepted, answer, aside, boolean
+from .call import Call, accepted, answer, aside, boolean, seconds
+from .conditions import exact
+from .etags import age, precondition, tagged
 from .octavia.compat import Document, change_body, create_body, pick, shower, unwrap
 from .octavia.errors import ParentNotFound
 from .octavia.lists import Page, links, parse
 from .routing import Body, Operation, Parameter
+from .settling import WAIT_MAX_S, Settling, pending
 
 Documents = list[dict[str, Any]]
+Seen = tuple[dict[str, Any], float | None]
 Links = list[dict[str, str]]
 
+ACTIVE = "ACTIVE"
 INLINE_MAX = 100
 """Rows that are read on the loop itself."""
 READING = (400, 403, 404, 406, 500, 503)
+SHOWING = (304, *READING)
 WRITING = (400, 403, 404, 406, 408, 409, 413, 415, 500, 501, 503)
-REMOVING = (400, 403, 404, 406, 409, 500, 503)
+CHANGING = (*WRITING, 412)
+REMOVING = (400, 403, 404, 406, 409, 412, 500, 503)
 WORDS = {"type": "array", "items": {"type": "string"}}
 FIELDS = Parameter("fields", "Only these attributes; repeated, or a comma list.", WORDS)
+WAITING = (
+    Parameter("wait_for", "The answer comes when it is so, in ERROR, or gone.", {"type": "string", "enum": ["ACTIVE"]}),
+    Parameter(
+        "timeout",
+        f"Seconds after which the answer comes all the same, as it is then: {WAIT_MAX_S:.0f} at most, and by default.",
+        {"type": "number", "minimum": 0},
+    ),
+)
+CHANGED_SINCE = Parameter(
+    "changed_since", "Only those that were changed at this time (ISO 8601; without a zone: UTC), or later."
+)
 CASCADE = Parameter("cascade", "Its children go with it.", {"type": "boolean", "default": False})
 TAGS = (
     Parameter("tags", "Only those with all of these tags.", WORDS),
@@ -52,8 +71,10 @@ PAGING = (
 class Resource:
     """A kind at its path."""
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, kind: Kind, settling: Settling | None = None) -> None:
+        """`settling`: where requests wait until a wish is in effect, if they can."""
         self.kind = kind
+        self.settling = settling
         self.show = shower(kind)
         self.show_listed = self.show
         self.parent = BY_NAME[kind.parent_kind] if kind.parent_kind else None
@@ -71,19 +92,47 @@ class Resource:
         body = create_body(self.kind, unwrap(self.kind, call.body))
         call.options()
         try:
-            receipt = await aside(
-                writes.create, call.door, call.caller, self.kind, body, parent_id=self._parent_id(call)
-            )
+            receipt = await call.act(writes.create, self.kind, body, parent_id=self._parent_id(call))
         except NotFound as missing:
             raise await self._which(call, missing) from None
         return accepted(201, receipt, {self.kind.wrapper: self.show(receipt.document or {})})
 
     async def get(self, call: Call) -> Response:
-        fields = call.fields()
-        document = await call.read(
-            self.document, call.door.database, call.caller, call.path["id"], self._parent_id(call)
-        )
-        return answer(200, {self.kind.wrapper: pick(self.show(document), fields)})
+        if not call.scope["query_string"]:
+            return self.single(call, *await self._found(call), ())
+        options = call.options(*(p.name for p in self.waiting), several=FIELDS.name)
+        fields = call.words(FIELDS.name)
+        found = await (self._settled(call, options) if "wait_for" in options else self._found(call))
+        return self.single(call, *found, fields)
+
+    @property
+    def waiting(self) -> tuple[Parameter, ...]:
+        """The parameters by which requests wait here."""
+        return WAITING if self.settling else ()
+
+    def single(
+        self, call: Call, document: Mapping[str, Any], heard_at: float | None, fields: Collection[str]
+    ) -> Response:
+        """The answer that shows one, unless the client has it already."""
+        shown = {self.kind.wrapper: pick(self.show(document), fields)}
+        return tagged(call.scope, self.kind, document, shown, age(heard_at))
+
+    async def _found(self, call: Call) -> Seen:
+        return await call.read(self.seen, call.door.database, call.caller, call.path["id"], self._parent_id(call))
+
+    async def _settled(self, call: Call, options: Mapping[str, str]) -> Seen:
+        """The resource once it is pending no more, or as it is after the timeout."""
+        if self.settling is None or options["wait_for"] != ACTIVE:
+            why = "Invalid input for field/attribute wait_for. Value should be one of: ACTIVE"
+            raise Refused([Fault(why, "wait_for")])
+        deadline = time.monotonic() + seconds("timeout", options.get("timeout", str(WAIT_MAX_S)), WAIT_MAX_S)
+        while True:
+            with self.settling.turn(self.kind, call.path["id"]) as turn:
+                found = await self._found(call)
+                left_s = deadline - time.monotonic()
+                if not pending(found[0]) or left_s <= 0 or self.settling.closing:
+                    return found
+                await self.settling.wait(call, turn, left_s)
 
     async def change(self, call: Call) -> Response:
         body = change_body(self.kind, unwrap(self.kind, call.body))
@@ -97,6 +146,7 @@ class Resource:
                 call.path["id"],
                 body,
                 parent_id=self._parent_id(call),
+                precondition=precondition(call.scope),
             )
         except NotFound as missing:
             raise await self._which(call, missing) from None
@@ -114,6 +164,7 @@ class Resource:
                 call.path["id"],
                 parent_id=self._parent_id(call),
                 cascade=cascade,
+                precondition=precondition(call.scope),
             )
         except NotFound as missing:
             raise await self._which(call, missing) from None
@@ -133,6 +184,18 @@ class Resource:
         """The answer that shows the rows of a page, one more than it holds if there are more."""
         documents, more = page.cut(documents)
         return answer(200, self._envelope(documents, page.fields, links(call, page, documents, more=more)))
+
+    def seen(self, database: Database, caller: Caller, key: str, parent_id: str | None) -> Seen:
+        """The document of a row that the caller may see, and when what was observed of it was last heard of (seconds
+        since the epoch). Raises NotFound, Forbidden."""
+        if "operating_status" not in self.kind.attributes:
+            return self.document(database, caller, key, parent_id), None
+        with database.read() as tx:
+            found = rows.seen(tx, self.kind, key, parent_id=parent_id)
+            if found is None:
+                raise self._missing(tx, key, parent_id)
+        require(caller, self._get_one, found[0].get("project_id"))
+        return found
 
     def document(self, database: Database, caller: Caller, key: str, parent_id: str | None) -> dict[str, Any]:
         """The document of a row that the caller may see. Raises NotFound, Forbidden."""
@@ -189,20 +252,20 @@ def verbs(resource: Resource, base: str = "/v2", only: str = "list create get ch
     single, listed = Body(model, kind.wrapper), Body(model, kind.plural, many=True, links=kind.links)
     creates, changes = Body(f"{model}Create", kind.wrapper), Body(f"{model}Change", kind.wrapper)
     shared: dict[str, Any] = {"tag": kind.title, "kind": kind}
-    writing = {**shared, "job": kind.root is not None}
+    writing = {**shared, "job": True}
     found = {
         "list": Operation("GET", path, resource.list, f"List: {title}", gives=listed, query=list_parameters(kind),
-                          errors=READING, **shared),
+                          errors=READING, rule=rule(kind, "get_all"), **shared),
         "create": Operation("POST", path, resource.create, f"Create: {title}", success=201, takes=creates, gives=single,
-                            errors=WRITING, **writing),
-        "get": Operation("GET", one, resource.get, f"Show: {title}", gives=single, query=(FIELDS,),
-                         errors=READING, **shared),
+                            errors=WRITING, rule=rule(kind, "post"), **writing),
+        "get": Operation("GET", one, resource.get, f"Show: {title}", gives=single,
+                         query=(*resource.waiting, FIELDS), errors=SHOWING, rule=rule(kind, "get_one"), **shared),
         "change": Operation("PUT", one, resource.change, f"Change: {title}", takes=changes, gives=single,
-                            errors=WRITING, **writing),
+                            errors=CHANGING, rule=rule(kind, "put"), **writing),
         "delete": Operation("DELETE", one, resource.delete, f"Delete: {title}", success=204, errors=REMOVING,
-                            query=(CASCADE,) if kind.is_root else (), **writing),
+                            query=(CASCADE,) if kind.is_root else (), rule=rule(kind, "delete"), **writing),
     }  # fmt: skip
-    return [found[name] for name in only.split()]
+    return [exact(found[name]) for name in only.split()]
 
 
 def list_parameters(kind: Kind) -> tuple[Parameter, ...]:
@@ -213,4 +276,5 @@ def list_parameters(kind: Kind) -> tuple[Parameter, ...]:
         if a.name != kind.parent and a.access.shown and not (a.back or a.secret or a.many or a.document)
     )
     tags = TAGS if "tags" in kind.attributes else ()
-    return (*filters, *tags, *PAGING)
+    dated = (CHANGED_SINCE,) if "updated_at" in kind.attributes else ()
+    return (*filters, *tags, *dated, *PAGING)

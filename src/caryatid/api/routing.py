@@ -3,6 +3,9 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
+from email.utils import format_datetime
+from functools import cached_property
 from typing import Any
 
 from starlette.responses import Response
@@ -47,6 +50,29 @@ class Body:
 
 
 @dataclass(frozen=True)
+class Deprecated:
+    """It is answered, and advised against (docs/versioning.md)."""
+
+    since: date
+    instead: str
+    """What is better: a sentence."""
+    sunset: date | None = None
+    """From this day on it may not be answered any more; None: that is not decided."""
+
+    @cached_property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """What every answer says of it (RFC 9745, RFC 8594)."""
+        found = [(b"deprecation", f"@{_midnight(self.since).timestamp():.0f}".encode())]
+        if self.sunset:
+            found.append((b"sunset", format_datetime(_midnight(self.sunset), usegmt=True).encode()))
+        return found
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
+
+
+@dataclass(frozen=True)
 class Operation:
     """One method of one path: what answers it, and what the document says of it."""
 
@@ -65,6 +91,16 @@ class Operation:
     """Answered to anybody: it tells nothing that not everybody may know."""
     job: bool = False
     """The answer names a job in its header Caryatid-Job."""
+    rule: str = ""
+    """The policy rule that guards it; empty: none, or none of its own (its summary says)."""
+    deprecated: Deprecated | None = None
+    once: bool = False
+    """It takes or gives what is secret: nothing of it is kept, to be given again."""
+
+    @property
+    def repeatable(self) -> bool:
+        """It takes an Idempotency-Key."""
+        return self.job and self.method == "POST" and not self.once
 
     @property
     def names(self) -> tuple[str, ...]:

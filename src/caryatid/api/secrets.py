@@ -23,9 +23,11 @@ from caryatid.store import rows
 from caryatid.store.database import Database
 from caryatid.store.filters import Direction, Query
 
-from .call import Call, answer, aside
+from .call import Call, accepted, answer, aside
+from .conditions import exact
+from .etags import precondition, tagged
 from .octavia.errors import BeforeResource, text_of
-from .resources import READING, REMOVING, WRITING
+from .resources import READING, REMOVING, SHOWING, WRITING
 from .routing import Body, Handler, Operation, Parameter
 
 VERSION = "/v1"
@@ -76,18 +78,14 @@ class Page:
         return f"{self.base}?{urlencode({**self.kept, 'limit': self.limit, 'offset': offset})}"
 
 
-async def version(call: Call) -> Response:
-    """What Barbican's clients ask first: the first version of the wire, without microversions."""
-    links = [{"rel": "self", "href": f"{call.base_url}{VERSION}/"}]
-    return answer(200, {"version": {"id": "v1", "status": "stable", "links": links, "media-types": []}})
-
-
 async def create(kind: Kind, call: Call) -> Response:
     call.options()
     act = secrets.create if kind is SECRET else secrets.create_container
-    key = await aside(act, call.door, call.caller, call.body)
-    reference = f"{call.base_url}{VERSION}{kind.path}/{key}"
-    return answer(201, {f"{kind.name}_ref": reference}, {"Location": reference})
+    receipt = await call.act(act, call.body)
+    reference = f"{call.base_url}{VERSION}{kind.path}/{(receipt.document or {})['id']}"
+    response = accepted(201, receipt, {f"{kind.name}_ref": reference})
+    response.headers["Location"] = reference
+    return response
 
 
 async def list_(kind: Kind, call: Call) -> Response:
@@ -100,7 +98,7 @@ async def list_(kind: Kind, call: Call) -> Response:
 async def show(kind: Kind, call: Call) -> Response:
     call.options()
     document = await call.read(_read, call.door.database, call.caller, kind, call.path["id"])
-    return answer(200, _shown(kind, call, document))
+    return tagged(call.scope, kind, document, _shown(kind, call, document), {})
 
 
 async def write(call: Call) -> Response:
@@ -108,14 +106,15 @@ async def write(call: Call) -> Response:
     call.options()
     headers = {name: value.decode("latin-1") for name, value in call.scope["headers"]}
     said = headers.get(b"content-type", ""), headers.get(b"content-encoding")
-    await aside(secrets.write, call.door, call.caller, call.path["id"], call.raw, *said)
-    return answer(204)
+    wanted = secrets.Payload(call.raw, *said)
+    receipt = await aside(secrets.write, call.door, call.caller, call.path["id"], wanted, precondition(call.scope))
+    return accepted(204, receipt)
 
 
 async def delete(kind: Kind, call: Call) -> Response:
     call.options("force")
-    await aside(secrets.delete, call.door, call.caller, kind, call.path["id"])
-    return answer(204)
+    receipt = await aside(secrets.delete, call.door, call.caller, kind, call.path["id"], precondition(call.scope))
+    return accepted(204, receipt)
 
 
 async def payload(call: Call) -> Response:
@@ -126,14 +125,13 @@ async def payload(call: Call) -> Response:
 def operations() -> list[Operation]:
     about: dict[str, Any] = {"tag": SECRET.title, "kind": SECRET}
     one = f"{VERSION}{SECRET.path}/{{id}}"
-    doors = Body({"type": "object"})
+    nothing = Body({"type": "object"})
     return [
-        _operation("GET", VERSION, version, "The version of these paths", gives=doors, errors=(406,), **about),
         *_verbs(SECRET),
         _operation("PUT", one, write, "Give a secret its payload, or another", takes=RAW, success=204,
-                   errors=(400, 403, 404, 406, 408, 413, 500, 503), **about),
-        _operation("GET", PAYLOAD, payload, "Never answered: a payload cannot be read", gives=doors,
-                   errors=(403, 404, 500, 503), **about),
+                   errors=(400, 403, 404, 406, 408, 412, 413, 500, 503), rule=rule(SECRET, "put"), job=True, **about),
+        _operation("GET", PAYLOAD, payload, "Never answered: a payload cannot be read", gives=nothing,
+                   errors=(403, 404, 500, 503), rule=rule(SECRET, "get_one"), **about),
         *_verbs(CONTAINER),
     ]  # fmt: skip
 
@@ -149,18 +147,19 @@ def _verbs(kind: Kind) -> list[Operation]:
     shown = {"type": "object", "required": [f"{kind.name}_ref"], "properties": {f"{kind.name}_ref": REFERENCE}}
     return [
         _operation("GET", path, partial(list_, kind), f"List: {title}", gives=Body(shown, kind.plural, many=True),
-                   query=tuple(query), errors=READING, **about),
+                   query=tuple(query), errors=READING, rule=rule(kind, "get_all"), **about),
         _operation("POST", path, partial(create, kind), f"Create: {title}", success=201, takes=Body(f"{model}Create"),
-                   gives=Body(shown), errors=WRITING, **about),
-        _operation("GET", f"{path}/{{id}}", partial(show, kind), f"Show: {title}", gives=Body(shown), errors=READING,
-                   **about),
+                   gives=Body(shown), errors=WRITING, rule=rule(kind, "post"), job=True, **about),
+        _operation("GET", f"{path}/{{id}}", partial(show, kind), f"Show: {title}", gives=Body(shown), errors=SHOWING,
+                   rule=rule(kind, "get_one"), **about),
         _operation("DELETE", f"{path}/{{id}}", partial(delete, kind), f"Delete: {title}", success=204, errors=REMOVING,
-                   query=(Parameter("force", "Of no effect: what is in use stays in use."),), **about),
+                   query=(Parameter("force", "Of no effect: what is in use stays in use."),), rule=rule(kind, "delete"),
+                   job=True, **about),
     ]  # fmt: skip
 
 
 def _operation(method: str, path: str, handler: Handler, summary: str, **more: Any) -> Operation:
-    return Operation(method, path, _in_their_words(handler), summary, **more)
+    return exact(Operation(method, path, _in_their_words(handler), summary, **more))
 
 
 def _in_their_words(handler: Handler) -> Callable[[Call], Awaitable[Response]]:

@@ -9,26 +9,25 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
 from caryatid.errors import CaryatidError
+from caryatid.metrics import API, shown
 from caryatid.store.clock import now
 from caryatid.store.database import Database
 
 from .call import Call, answer, aside
-from .octavia.versions import discover
 from .routing import Body, Operation
 
 HEALTH_DEADLINE_S = 5
 TAG = "Service"
+SHOWN = shown((API,))
 HEALTH = Body({"description": "OK, or what is wrong."}, media_types=("text/plain", "text/html", "application/json"))
 PROJECT = Body({"type": "object", "description": "`project`: its id, which is its name, too."})
 
 
 def operations() -> list[Operation]:
     text = Body({"type": "string"}, media_types=("text/plain",))
-    versions = Body("Versions")
     asked: dict[str, Any] = {"tag": TAG, "errors": (503,), "open": True}
     health = Operation("GET", "/healthcheck", healthcheck, "Whether it works", gives=HEALTH, **asked)
     return [
-        Operation("GET", "/", discover, "The versions of the API", TAG, gives=versions, errors=(406,), open=True),
         health,
         Operation("HEAD", "/healthcheck", healthcheck, "Whether it works", **asked),
         Operation(
@@ -65,7 +64,7 @@ async def project(call: Call) -> Response:
 
 
 async def metrics(_call: Call) -> Response:
-    return Response(generate_latest(), 200, {"content-type": CONTENT_TYPE_LATEST})
+    return Response(generate_latest(SHOWN), 200, {"content-type": CONTENT_TYPE_LATEST})
 
 
 def _ask(database: Database) -> Any:

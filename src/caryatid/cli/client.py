@@ -3,7 +3,7 @@
 
 import ipaddress
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
@@ -13,7 +13,8 @@ import httpx2
 
 from caryatid.model.kind import Kind
 
-from .failures import Failure, Unreachable
+from .credentials import HINT
+from .failures import Failure, TryAgain, Unreachable
 
 REQUEST_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 5.0
@@ -21,6 +22,8 @@ PAGE_SIZE = 1000
 PAGES_MAX = 10_000
 VERSIONS = {"lbaas": "/v2", "octavia": "/v2"}
 """First word of a kind's path → API version; everything else is our own, `/v1`."""
+
+NOBODY: Mapping[str, str] = {}
 
 Params = Sequence[tuple[str, str]]
 
@@ -46,6 +49,16 @@ class Answer:
     job_id: str | None = None
 
 
+@dataclass(frozen=True)
+class Frame:
+    """One event of a stream."""
+
+    key: str = ""
+    """What to say to go on behind it; nothing: nothing new."""
+    data: str = ""
+    """Nothing: only the key."""
+
+
 def collection(kind: Kind, parent_id: str | None = None) -> str:
     """Path of all of a kind (below one parent)."""
     path = kind.path.format(**{kind.parent: quote(parent_id or "", safe="")}) if kind.parent else kind.path
@@ -60,9 +73,11 @@ def item(kind: Kind, key: str, parent_id: str | None = None) -> str:
 class Client:
     """Speaks to one API in the name of one project. Use as a context manager."""
 
-    def __init__(self, url: str, project: str | None = None) -> None:
+    def __init__(self, url: str, project: str | None = None, who: Mapping[str, str] = NOBODY) -> None:
+        """`who`: headers that say who asks."""
         self.url = url.rstrip("/")
         self.project = project
+        self._who = who
 
     def __enter__(self) -> Self:
         return self
@@ -74,9 +89,10 @@ class Client:
     @cached_property
     def _http(self) -> httpx2.Client:
         timeout = httpx2.Timeout(REQUEST_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
-        headers = {"Accept": "application/json", **({"X-Project-Id": self.project} if self.project else {})}
+        project = {"X-Project-Id": self.project} if self.project else {}
+        headers = {"Accept": "application/json", **project, **self._who}
         # a proxy of the environment cannot reach this machine's own addresses
-        return httpx2.Client(timeout=timeout, headers=headers, trust_env=not _is_local(self.url))
+        return httpx2.Client(timeout=timeout, headers=headers, trust_env=not is_local(self.url))
 
     def get(self, path: str, params: Params = ()) -> dict[str, Any]:
         """The document at `path`. Raises Failure and Unreachable, as everything here."""
@@ -98,8 +114,23 @@ class Client:
         except httpx2.TransportError as error:
             raise Unreachable(self._why_not(error)) from None
         if response.status_code >= httpx2.codes.BAD_REQUEST:
-            raise Failure(*_faults(response))
+            kind = TryAgain if response.status_code == httpx2.codes.SERVICE_UNAVAILABLE else Failure
+            raise kind(*_faults(response))
         return Answer(_document(response), response.headers.get("Caryatid-Job"))
+
+    def frames(self, path: str, params: Params = (), after: str = "") -> Iterator[Frame]:
+        """The events of a stream as they come, behind the one whose key is `after`, until the API ends it."""
+        headers = {"Accept": "text/event-stream", **({"Last-Event-ID": after} if after else {})}
+        try:
+            with self._http.stream("GET", self.url + path, params=list(params) or None, headers=headers) as response:
+                if response.status_code >= httpx2.codes.BAD_REQUEST:
+                    response.read()
+                    raise Failure(*_faults(response))
+                yield from _frames(response.iter_lines())
+        except httpx2.InvalidURL as error:
+            raise Failure(f"{self.url} is not a URL: {error}.") from None
+        except httpx2.TransportError as error:
+            raise Unreachable(self._why_not(error)) from None
 
     def all(self, kind: Kind, params: Params = (), parent_id: str | None = None, limit: int | None = None) -> list[Any]:
         """Every one of a kind that `params` let through, page after page; at most `limit`."""
@@ -132,7 +163,8 @@ class Client:
         return f"The connection to {self.url} broke: {why}."
 
 
-def _is_local(url: str) -> bool:
+def is_local(url: str) -> bool:
+    """Whether it is this machine's own API."""
     try:
         host = urlsplit(url).hostname or ""
     except ValueError:
@@ -141,6 +173,17 @@ def _is_local(url: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _frames(lines: Iterable[str]) -> Iterator[Frame]:
+    said: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name:
+            said[name] = value.removeprefix(" ")
+        elif not line and said:
+            yield Frame(said.get("id", ""), said.get("data", ""))
+            said = {}
 
 
 def _document(response: httpx2.Response) -> dict[str, Any]:
@@ -164,6 +207,8 @@ def _faults(response: httpx2.Response) -> list[str]:
     document = document if isinstance(document, dict) else {}
     text = document.get("faultstring") or document.get("description") or response.reason_phrase
     lines = [line for line in str(text).splitlines() if line.strip()] or [f"HTTP {response.status_code}"]
-    if response.status_code == httpx2.codes.SERVICE_UNAVAILABLE and "Retry-After" in response.headers:
+    if response.status_code == httpx2.codes.UNAUTHORIZED:
+        lines.append(HINT)
+    if "Retry-After" in response.headers:
         lines.append(f"Try again in {response.headers['Retry-After']} seconds.")
     return lines

@@ -149,7 +149,7 @@ def _default(attribute: Attribute) -> str:
         return ""
     if attribute.name in FILLED_IN:
         return "see description"
-    return "required" if attribute.required else json.dumps(attribute.default)
+    return "required" if attribute.required else json.dumps(attribute.default, default=str)
 
 
 def _on_wire(attribute: Attribute) -> str:

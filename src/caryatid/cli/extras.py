@@ -2,7 +2,7 @@
 """Verbs that one or two kinds have and attributes do not say: acts, statistics, the status tree."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -11,12 +11,12 @@ import click
 from caryatid.model import AMPHORA, BY_NAME, HOST, LOADBALANCER, MEMBER, POOL, QUOTA
 from caryatid.model.kind import Kind
 
-from . import secrets
+from . import access, events, jobs, secrets, webhooks
 from .client import Answer, Request, collection, item
 from .failures import Failure
 from .groups import Group
 from .names import find
-from .session import Session, Values, command, shown, timeout_option
+from .session import Session, Values, command, shown
 
 PROVIDERS = "/v2/lbaas/providers"
 STATISTICS = ("active_connections", "total_connections", "bytes_in", "bytes_out", "request_errors")
@@ -24,7 +24,7 @@ STATISTICS = ("active_connections", "total_connections", "bytes_in", "bytes_out"
 
 def build(group: Group, verb: str) -> click.Command:
     """`caryatid <group> <verb>`."""
-    return (EXTRAS | secrets.COMMANDS)[group.name, verb]()
+    return (EXTRAS | events.COMMANDS | jobs.COMMANDS | secrets.COMMANDS | webhooks.COMMANDS)[group.name, verb]()
 
 
 def act(kind: Kind, verb: str, path: str, help: str) -> click.Command:  # noqa: A002  click's word
@@ -73,6 +73,32 @@ def statistics(kind: Kind) -> click.Command:
             session.output.one(shown(document, "stats"))
 
     return command("stats", "Bytes, connections and errors.", [_key(kind)], run)
+
+
+def diagnostics() -> click.Command:
+    """What an amphora says of itself now."""
+
+    def run(session: Session, values: Values) -> None:
+        key = find(session.client, AMPHORA, values["which"])
+        found = shown(session.client.get(f"{item(AMPHORA, key)}/diagnostics"), "diagnostics")
+        if session.output.format in ("json", "yaml"):
+            session.output.one(found)
+        else:
+            session.output.one(dict(_flat({name: value for name, value in found.items() if name != "found"})))
+            session.output.one(dict(_flat(found["found"])))
+
+    words = "Ask it how it is, now: versions, processes, network, certificates. All of it: -o json."
+    return command("diagnostics", words, [_key(AMPHORA)], run)
+
+
+def _flat(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """What is nested, one line each; of lists how long they are, and of what HAProxy counts nothing."""
+    for name, value in document.items():
+        if isinstance(value, Mapping) and name != "info":
+            yield from _flat(value, f"{prefix}{name}.")
+        elif name != "info":
+            long = isinstance(value, list) and any(isinstance(one, Mapping) for one in value)
+            yield f"{prefix}{name}", len(value) if long else value
 
 
 def status_tree() -> click.Command:
@@ -143,18 +169,6 @@ def capabilities() -> click.Command:
     return command("capabilities", words, [click.Argument(["which"], metavar="NAME")], run)
 
 
-def wait_for_jobs() -> click.Command:
-    """Jobs that were begun earlier."""
-
-    def run(session: Session, values: Values) -> None:
-        from .watch import follow
-
-        follow(session.client, values["which"], session.timeout_s)
-
-    argument = click.Argument(["which"], nargs=-1, required=True, metavar="ID…")
-    return command("wait", "End when the jobs have; shows progress.", [argument, timeout_option()], run)
-
-
 def _key(kind: Kind) -> click.Argument:
     return click.Argument(["which"], metavar="NAME_OR_ID" if "name" in kind.attributes else "ID")
 
@@ -185,6 +199,7 @@ EXTRAS: dict[tuple[str, str], Callable[[], click.Command]] = {
     ("amphora", "failover"): partial(act, AMPHORA, "failover", "failover", "Replace it by a new one."),
     ("amphora", "configure"): partial(act, AMPHORA, "configure", "config", "Give its agent the configuration anew."),
     ("amphora", "stats"): partial(statistics, AMPHORA),
+    ("amphora", "diagnostics"): diagnostics,
     ("provider", "list"): list_providers,
     ("provider", "capabilities"): capabilities,
     ("host", "drain"): partial(act_on_host, "drain", "Place nothing new on it; what it has stays."),
@@ -194,5 +209,5 @@ EXTRAS: dict[tuple[str, str], Callable[[], click.Command]] = {
         act_on_host, "revoke", "Believe it no longer, for good, and replace its amphorae on other hosts."
     ),
     ("host", "unfreeze"): unfreeze,
-    ("job", "wait"): wait_for_jobs,
+    ("user", "password"): access.set_password,
 }

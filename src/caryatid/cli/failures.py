@@ -35,6 +35,10 @@ class WaitEnded(Failure):
     exit_code = 3
 
 
+class TryAgain(Failure):
+    """The API is busy."""
+
+
 class Unreachable(Failure):
     """Nobody answers at the address of the API, or not in time."""
 

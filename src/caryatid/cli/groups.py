@@ -44,7 +44,7 @@ GROUPS: dict[str, Group] = {
             "amphora",
             "The HAProxy instances behind load balancers.",
             ("list", "show", "delete"),
-            ("failover", "configure", "stats"),
+            ("failover", "configure", "stats", "diagnostics"),
         ),
         Group("provider", "provider", "Who carries load balancers out.", (), ("list", "capabilities")),
         Group("network", "network", "Networks."),
@@ -77,7 +77,18 @@ GROUPS: dict[str, Group] = {
             (),
             ("create", "list", "show", "delete"),
         ),
-        Group("job", "job", "Receipts of accepted changes.", ("list", "show"), ("wait",)),
+        Group("project", "project", "What owns resources, and in whose name one asks."),
+        Group("user", "user", "Who may ask.", extra=("password",)),
+        Group("role", "role", "What users may do in projects.", ("create", "list", "show", "delete")),
+        Group("token", "token", "What lets programs ask in a user's name.", ("create", "list", "show", "delete")),
+        Group("job", "job", "Receipts of accepted changes.", ("list", "show"), ("wait", "log", "cancel")),
+        Group("event", "event", "What has happened.", (), ("list", "follow")),
+        Group(
+            "subscription",
+            "subscription",
+            "Webhooks: URLs to which events are posted.",
+            extra=("deliveries", "replay", "test", "secret"),
+        ),
     )
 }
 

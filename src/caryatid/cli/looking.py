@@ -33,6 +33,19 @@ def status() -> click.Command:
     return command("status", words, params, run)
 
 
+def watch() -> click.Command:
+    """A live screen, fed by the events."""
+    params: list[click.Parameter] = [click.Option(["once", "--once"], is_flag=True, help="Print one screen and end.")]
+
+    def run(session: Session, values: Values) -> None:
+        from . import watch
+
+        (watch.show if values["once"] else watch.watch)(session.client)
+
+    words = "A live screen of load balancers, worst first, jobs under way and the last events. q or Ctrl-C ends it."
+    return command("watch", words, params, run)
+
+
 def explain() -> click.Command:
     """The attributes of a kind; needs no API."""
     kinds = {name: BY_NAME.get(group.kind, JOB) for name, group in GROUPS.items() if group.kind in {*BY_NAME, JOB.name}}
@@ -47,4 +60,4 @@ def explain() -> click.Command:
     return click.Command("explain", params=[argument], callback=run, help=f"{words}\n\nKINDs: {', '.join(kinds)}.")
 
 
-COMMANDS: dict[str, Callable[[], click.Command]] = {"status": status, "explain": explain}
+COMMANDS: dict[str, Callable[[], click.Command]] = {"status": status, "watch": watch, "explain": explain}

@@ -24,14 +24,21 @@ SHORT = {
     "configure": "Give its agent the configuration anew.",
     "capabilities": "What profiles may say to it.",
     "wait": "Wait until jobs end.",
+    "follow": "What happens, as it happens.",
     "drain": "Place nothing new on it; what it has stays.",
     "evacuate": "Drain it, and replace its amphorae on other hosts.",
     "enable": "Place new amphorae on it again.",
     "revoke": "Believe it no longer, for good.",
+    "password": "Give it another password.",
+    "deliveries": "What its receiver has not accepted.",
+    "replay": "Send again.",
+    "test": "Send something, and tell what is answered.",
+    "secret": "Sign with another secret.",
 }
 """What `caryatid <group> --help` says of each verb."""
 LOOKING = {
     "status": "Everything on one screen, worst first.",
+    "watch": "A live screen: load balancers, jobs, events.",
     "explain": "The attributes of a kind, with types, defaults and limits.",
 }
 """Commands that look at more than one resource (`looking.py`)."""

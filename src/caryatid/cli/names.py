@@ -4,7 +4,7 @@
 from typing import Any
 from uuid import UUID
 
-from caryatid.model import BY_NAME
+from caryatid.model import BY_NAME, PROJECT, QUOTA
 from caryatid.model.kind import Attribute, Kind
 
 from .client import Client
@@ -18,7 +18,8 @@ def referred(attribute: Attribute) -> Kind | None:
     if attribute.ref:
         return BY_NAME[attribute.ref.kind]
     stem, _, last = attribute.name.rpartition("_")
-    return BY_NAME.get(stem.rpartition("_")[2]) if last == "id" else None
+    known = BY_NAME.get(stem.rpartition("_")[2]) if last == "id" else None
+    return None if known is PROJECT else known  # whoever owns something may be known elsewhere alone
 
 
 def find(client: Client, kind: Kind, given: str, parent_id: str | None = None) -> str:
@@ -26,6 +27,8 @@ def find(client: Client, kind: Kind, given: str, parent_id: str | None = None) -
 
     Raises Failure when there is none, or more than one; then it names the candidates.
     """
+    if kind is QUOTA:
+        return _project(client, given)
     if kind.key != "id" or _is_id(given):
         return given
     filters = _filters(kind, given)
@@ -37,6 +40,12 @@ def find(client: Client, kind: Kind, given: str, parent_id: str | None = None) -
     if len(found) > 1:
         raise Failure(f"{given} names more than one {kind.title}; give the id:", *_candidates(found))
     return str(found[0]["id"])
+
+
+def _project(client: Client, given: str) -> str:
+    """The id of the project of that name; what is none of ours is an id."""
+    found = [] if _is_id(given) else client.all(PROJECT, [("name", given)], limit=1)
+    return str(found[0]["id"]) if found else given
 
 
 def _is_id(given: str) -> bool:

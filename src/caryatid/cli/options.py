@@ -19,8 +19,8 @@ from .names import find, referred
 Shape = Literal["flag", "choice", "whole", "number", "pairs", "text"]
 SWITCHES = {"admin_state_up", "enabled"}
 """Attributes that are also set by --enable and --disable."""
-TAKEN = {"url"}
-"""What an option of every command is called."""
+TAKEN = {"url", "project"}
+"""What options of every command are called."""
 FILLED_IN = {"project_id", "ip_address"}
 """Attributes without a default that the service finds itself, if they are not given."""
 
@@ -69,14 +69,14 @@ class Setting:
         """What the user may write, the usual spelling first."""
         name = self.attribute.name
         names = [name]
-        if referred(self.attribute):
+        if referred(self.attribute) and name.removesuffix("_id") not in TAKEN:
             names.insert(0, name.removesuffix("_id"))
         elif self.attribute.many and name.endswith("s") and name.removesuffix("s") not in TAKEN:
             names.insert(0, name.removesuffix("s"))
         ref = self.attribute.ref
         same = ref and name.removesuffix("_id").replace("_", "") == ref.kind.replace("_", "")
         group = group_of(ref.kind) if ref and same else None
-        if group and group.name not in names:
+        if group and group.name not in [*names, *TAKEN]:
             names.insert(0, group.name)
         return [f"--{name.replace('_', '-')}" for name in names]
 
@@ -132,8 +132,8 @@ class Setting:
 
 
 def settings(attributes: Mapping[str, Attribute]) -> dict[str, Setting]:
-    """The attributes that commands can set."""
-    return {name: Setting(attribute) for name, attribute in attributes.items()}
+    """The attributes that commands can set; not what is secret, which is never an option."""
+    return {name: Setting(attribute) for name, attribute in attributes.items() if not attribute.secret}
 
 
 def body(kind: Kind, values: Mapping[str, Any], client: Client) -> dict[str, Any]:

@@ -23,7 +23,7 @@ COLOURS = {
     "yellow": ("DEGRADED", "DRAINING", "BOOTING", "retrying", "PENDING_CREATE", "PENDING_UPDATE", "PENDING_DELETE"),
     "red": ("ERROR", "failed"),
     "cyan": ("NO_MONITOR", "queued", "running"),
-    "bright_black": ("OFFLINE", "DELETED", "false"),
+    "bright_black": ("OFFLINE", "DELETED", "false", "superseded", "cancelled"),
 }
 STYLES = {word: colour for colour, words in COLOURS.items() for word in words}
 PLACES = {"id": -4, "name": -3, "provisioning_status": -2, "operating_status": -1}

@@ -9,7 +9,8 @@ from typing import Any, cast, get_args
 
 import click
 
-from .client import Answer, Client, Request
+from . import credentials
+from .client import Answer, Client, Request, is_local
 from .output import Format, Output
 
 DEFAULT_URL = "http://127.0.0.1:9876"
@@ -39,7 +40,7 @@ class Session:
 
     def finish(self, *answers: Answer | None) -> None:
         """With --wait: every job of `answers` is done. Raises Failure or WaitEnded."""
-        from .watch import follow
+        from .progress import follow
 
         if self.wait:
             follow(self.client, [answer.job_id for answer in answers if answer and answer.job_id], self.timeout_s)
@@ -69,7 +70,9 @@ class session:  # noqa: N801  reads as a verb
         chosen = cast(Format, "json" if values.pop("as_json") else values.pop("output"))
         values.pop("output", None)
         columns = tuple(word for text in values.pop("columns") for word in text.replace(",", " ").split())
-        client = Client(values.pop("url"), values.pop("project"))
+        url = values.pop("url")
+        who = credentials.headers(values.pop("token_file"), values.pop("login"), local=is_local(url))
+        client = Client(url, values.pop("project"), who)
         rest = {name: values.pop(name) for name in ("wait", "dry_run", "timeout_s") if name in values}
         self.opened = Session(client, Output(chosen, columns), **rest)
 
@@ -86,6 +89,10 @@ def connection_options() -> list[click.Parameter]:
         click.Option(["url", "--url"], envvar="CARYATID_URL", default=DEFAULT_URL, show_default=True, show_envvar=True,
                      metavar="URL", help="The API."),
         click.Option(["project", "--project"], envvar="CARYATID_PROJECT", show_envvar=True, help="In whose name."),
+        click.Option(["token_file", "--token-file"], envvar="CARYATID_TOKEN_FILE", show_envvar=True, metavar="FILE",
+                     help="File with the token to ask with; - is standard input. Else CARYATID_TOKEN is one."),
+        click.Option(["login", "--login"], envvar="CARYATID_LOGIN", show_envvar=True, metavar="NAME",
+                     help="Ask as this user; for its password CARYATID_PASSWORD is taken, or it is asked for."),
         click.Option(["output", "-o", "--output"], type=click.Choice(get_args(Format)), default="table",
                      show_default=True, help="How answers are printed."),
         click.Option(["as_json", "--json"], is_flag=True, help="The same as --output json."),

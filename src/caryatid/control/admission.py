@@ -11,7 +11,9 @@ from uuid import uuid4
 from caryatid.errors import Forbidden, NotFound, Unauthorized
 from caryatid.model import HOST
 from caryatid.model.consequences import replace
+from caryatid.model.event import system
 from caryatid.model.host import Host
+from caryatid.model.policy import Caller
 from caryatid.plan import certificates
 from caryatid.plan.certificates import CertificateRefused, Identity
 from caryatid.plan.trust import Trust
@@ -54,7 +56,7 @@ def enrol(registry: Registry, wanted: Enrolment) -> Enrolled:
             key_made_at=now.timestamp(),
         )
         hosts.write_credential(tx, credential)
-        events.append(tx, "enrol", HOST.name, host_id, project_id=None, root_id=None)
+        events.append(tx, "enrol", HOST.name, host_id, by=_agent(host_id), project_id=None, root_id=None)
         work.retry_all(tx)  # whatever could not be put in effect, perhaps for want of a host
     return Enrolled(
         host_id=host_id,
@@ -115,8 +117,13 @@ def renew_late(registry: Registry, host_id: str, wanted: LateRequest, now: datet
     if certificates.fingerprint(old) not in (credential.certificate_serial, credential.pending_serial):
         raise Forbidden("This host has had another certificate since.")
     with registry.database.transaction() as tx:
-        events.append(tx, "renew late", HOST.name, host_id, project_id=None, root_id=None)
+        events.append(tx, "renew_late", HOST.name, host_id, by=_agent(host_id), project_id=None, root_id=None)
     return renew(registry, host_id, CertificateRequest(csr_pem=wanted.csr_pem), now)
+
+
+def _agent(host_id: str) -> Caller:
+    """Who speaks for the host."""
+    return system(f"agent:{host_id}")
 
 
 def check_late(trusted: Trust, host_id: str, wanted: LateRequest, now: datetime, grace_days: int) -> None:

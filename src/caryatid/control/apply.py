@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a wish is applied, under its root's lock: rows, what changes or goes with them, and the receipt."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from caryatid.errors import Conflict, NotFound
 from caryatid.model import BY_NAME, HEALTHMONITOR, LOADBALANCER, PORT
 from caryatid.model.consequences import BELOW, ancestors
+from caryatid.model.event import called, changed
 from caryatid.model.kind import Kind
 from caryatid.model.member import Member
 from caryatid.model.policy import Caller
@@ -15,7 +17,9 @@ from caryatid.store import rows
 from caryatid.store.database import Tx
 
 from . import references
-from .receipt import Accepted, Wish, note
+from .receipt import Accepted, Effect, Wish, accepted
+
+Tell = Callable[[Tx, dict[str, Any]], dict[str, Any]]
 
 
 def lock(tx: Tx, root_id: str) -> None:
@@ -63,23 +67,38 @@ def write_ports(tx: Tx, vips: references.Vips, at: str) -> None:
         rows.change(tx, PORT, port, at=at)
 
 
-def ripple(tx: Tx, tree: Tree, row: Row, changed: Iterable[tuple[Kind, Row]], generation: int, at: str) -> None:
+def ripple(tx: Tx, tree: Tree, row: Row, others: Iterable[tuple[Kind, Row]], generation: int, at: str) -> list[Effect]:
     """What changes with `row` is written, and what stands above it shows that something is on its way."""
-    for kind, other in changed:
+    effects = []
+    for kind, other in others:
         rows.change(tx, kind, other, generation=generation, at=at)
+        effects.append(Effect("update", kind.name, other.id, changed(kind, _before(tree, other), vars(other))))
     for kind, key in ancestors(tree, row):
         rows.touch(tx, kind, [key], generation, at=at)
+    return effects
 
 
-def delete_below(tx: Tx, kind: Kind, ids: Sequence[str], generation: int) -> None:
+def _before(tree: Tree, row: Row) -> Mapping[str, Any]:
+    """How a row that changes with another stands in the tree."""
+    known = [*(node.listener for node in tree.listeners), *(node.policy for node in tree.policies)]
+    return next((vars(one) for one in known if one.id == row.id), {})
+
+
+def delete_below(tx: Tx, kind: Kind, ids: Sequence[str], generation: int) -> list[Effect]:
+    """What hangs on these rows goes with them."""
+    effects = []
     for below, attribute in BELOW.get(kind.name, ()):
-        found = [document["id"] for key in ids for document in rows.find(tx, below, **{attribute: key})]
+        found = {document["id"]: document for key in ids for document in rows.find(tx, below, **{attribute: key})}
         if found:
-            delete_below(tx, below, found, generation)
-            rows.delete(tx, below, found, generation=generation)
+            effects += delete_below(tx, below, list(found), generation)
+            rows.delete(tx, below, list(found), generation=generation)
+            effects += [Effect("delete", below.name, key, called(document)) for key, document in found.items()]
+    return effects
 
 
-def accept(tx: Tx, caller: Caller, wish: Wish, *, shown: bool = True) -> Accepted:
-    """The receipt: job, event, and the document as it now stands."""
+def accept(tx: Tx, caller: Caller, wish: Wish, *, shown: bool = True, tell: Tell | None = None) -> Accepted:
+    """The receipt: job, event, and the document as it now stands (or what `tell` makes of it)."""
     document = rows.get(tx, BY_NAME[wish.kind], wish.key) if shown else None
-    return Accepted(document, note(tx, caller, wish))
+    if tell is not None and document is not None:
+        document = tell(tx, document)
+    return accepted(tx, caller, wish, document)

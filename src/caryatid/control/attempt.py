@@ -5,7 +5,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from caryatid.store import jobs
+from caryatid.store import attempts
 from caryatid.store.claim import Claim
 from caryatid.store.database import Database
 
@@ -21,6 +21,10 @@ class Attempt:
     """The fence that an amphora had obeyed before; 0: none had."""
     renewed_at: float = field(default_factory=time.monotonic)
     """When its lease was last renewed, in seconds of this process's monotonic clock."""
+    done: int = 0
+    """Steps that are done."""
+    known: int = 0
+    """Steps that there are, as far as is known."""
     _lines: list[tuple[float, str]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -34,4 +38,4 @@ class Attempt:
         with self._lock:
             lines, self._lines = self._lines, []
         if lines:
-            jobs.write_lines(database, self.claim, lines)
+            attempts.write(database, self.claim, attempts.Said(lines, self.done, self.known))

@@ -10,6 +10,7 @@ from typing import cast
 from caryatid import log, metrics
 from caryatid.drivers.amphora.base import AmphoraDriverError
 from caryatid.model import AMPHORA, HOST, LOADBALANCER
+from caryatid.model.event import system
 from caryatid.model.host import Host
 from caryatid.plan.drift import Drift, Expected, Found, Orphan, drift
 from caryatid.store import events, expected, hosts, observations, rows, work
@@ -19,6 +20,7 @@ from caryatid.store.hosts import Tombstone
 from .door import PROVIDER, Door
 from .housekeeping import removed
 
+AUDIT = system("audit")
 ASKED_AT_ONCE = 8
 ANSWERS_S = 30.0
 """Seconds for all hosts to answer in; who has not is asked at the next audit."""
@@ -67,7 +69,7 @@ class Auditor:
             if removed(driver, stone, living[orphan.host_id]):
                 del self._since[orphan]
                 with door.database.transaction() as tx:
-                    _event(tx, "orphan removed", orphan)
+                    _event(tx, "orphan_removed", orphan)
 
 
 def _expected(tx: Tx) -> dict[str, Expected]:
@@ -113,11 +115,13 @@ def _tell(door: Door, seen: Drift, new: Sequence[Orphan]) -> None:
             _event(tx, "orphan", orphan)
         for root_id, why in due.items():
             detail = {"reason": why}
-            events.append(tx, "drift", LOADBALANCER.name, root_id, project_id=None, root_id=root_id, detail=detail)
+            kind = LOADBALANCER.name
+            events.append(tx, "drift", kind, root_id, by=AUDIT, project_id=None, root_id=root_id, detail=detail)
         work.wake_roots(tx, due)
     log.get().warning("drift", orphans=len(new), due=len(due))
 
 
 def _event(tx: Tx, action: str, orphan: Orphan) -> None:
     detail = {"host": orphan.host_id, "loadbalancer": orphan.found.loadbalancer_id}
-    events.append(tx, action, AMPHORA.name, orphan.found.amphora_id, project_id=None, root_id=None, detail=detail)
+    key = orphan.found.amphora_id
+    events.append(tx, action, AMPHORA.name, key, by=AUDIT, project_id=None, root_id=None, detail=detail)

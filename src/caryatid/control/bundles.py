@@ -15,11 +15,12 @@ from uuid import uuid4
 
 from caryatid import log
 from caryatid.drivers.secrets.base import SecretsDriver, SecretsError, UnreadableError
-from caryatid.errors import Fault, Refused
+from caryatid.errors import Busy, Fault, Refused
 from caryatid.model import CERTIFICATE
 from caryatid.model.bundle import AUTHORITIES_OF, Bundle, Material, Purpose, Reference, named, references
 from caryatid.model.certificate import Certificate
 from caryatid.model.consequences import replace
+from caryatid.model.event import system
 from caryatid.model.tree import Tree
 from caryatid.model.types import CONTROL
 from caryatid.plan import bundles as plan
@@ -32,6 +33,7 @@ from .door import Door
 from .receipt import moment
 from .vault import MasterKey, NoMasterKey
 
+WATCH = system("certificates")
 AT_ONCE = 8
 DEADLINE_S = 5.0
 """For all that a wish names; a key store that takes longer is held to be away."""
@@ -68,9 +70,21 @@ def fetch(
     if len(unread) > READ_MAX:
         why = f"Validation failure: a request names at most {READ_MAX} certificate container references."
         raise Refused([Fault(why, rows[0][0].attribute)])
-    answers = read_all(door.secrets, sorted({(reference, project_id) for reference, _ in unread}), DEADLINE_S)
+    answers = _read_for_wish(door, sorted({(reference, project_id) for reference, _ in unread}))
     judged = judge(rows, {reference: answer for (reference, _), answer in answers.items()}, known)
     return Fetched(judged.found, tuple(dict.fromkeys(_fault(*wrong) for wrong in judged.wrong)))
+
+
+def _read_for_wish(door: Door, wanted: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Answer]:
+    """Raises Busy when too many wishes wait for the key store already."""
+    if not wanted:
+        return {}
+    if not door.reading.acquire(blocking=False):
+        raise Busy("The key store takes long to answer, and others are waiting for it. Try again.")
+    try:
+        return read_all(door.secrets, wanted, DEADLINE_S)
+    finally:
+        door.reading.release()
 
 
 def with_partners(rows: Iterable[Sequence[Reference]], keys: set[Key]) -> set[Key]:
@@ -185,7 +199,8 @@ def say(tx: Tx, certificate: Certificate, action: str, **detail: str | None) -> 
     """It has happened to the certificate: an event, and a line in the log."""
     told = {"reference": certificate.reference, "purpose": certificate.purpose, **detail}
     root_id, project_id = certificate.loadbalancer_id, certificate.project_id
-    events.append(tx, action, CERTIFICATE.name, certificate.id, project_id=project_id, root_id=root_id, detail=told)
+    key, kind = certificate.id, CERTIFICATE.name
+    events.append(tx, action, kind, key, by=WATCH, project_id=project_id, root_id=root_id, detail=told)
     log.get().info(f"certificate {action}", root=root_id, **told)
 
 

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from caryatid.errors import Conflict, Fault, NotFound, Refused, Unsupported
 from caryatid.model import (
+    ACCESS,
     AVAILABILITY_ZONE,
     AVAILABILITY_ZONE_PROFILE,
     FLAVOR,
@@ -16,19 +17,22 @@ from caryatid.model import (
     NETWORK,
     PORT,
     SUBNET,
+    SUBSCRIPTION,
 )
+from caryatid.model.event import called, changed
 from caryatid.model.flavor import AvailabilityZoneProfile, FlavorProfile, data_faults
 from caryatid.model.kind import Kind
 from caryatid.model.network import Port, Subnet
 from caryatid.model.policy import Caller, require
 from caryatid.model.resource import Row
-from caryatid.store import events, hosts, rows, work
+from caryatid.store import hosts, rows, work
 from caryatid.store.database import Tx
 
-from . import references
+from . import access, references, webhooks
 from .door import Door
 from .hosts import delete as delete_host
-from .receipt import Accepted, moment, project_of, rule
+from .precondition import Precondition, require_unchanged
+from .receipt import Accepted, Wish, accepted, moment, project_of, rule
 
 USED_BY: dict[str, tuple[Kind, str]] = {
     FLAVORPROFILE.name: (FLAVOR, "flavor_profile_id"),
@@ -54,6 +58,10 @@ MADE_OF: dict[str, tuple[Kind, str]] = {
 
 def create(door: Door, caller: Caller, kind: Kind, body: Any) -> Accepted:
     """The row exists. Raises Refused, Conflict where its name or address is taken."""
+    if kind in ACCESS:
+        return access.create(door, caller, kind, body)
+    if kind is SUBSCRIPTION:
+        return webhooks.create(door, caller, body)
     at = moment()
     project_id = project_of(caller, body)
     require(caller, rule(kind, "post"), project_id if kind.owned else None)
@@ -73,16 +81,23 @@ def create(door: Door, caller: Caller, kind: Kind, body: Any) -> Accepted:
             rows.insert(tx, kind, [row])
         except rows.Duplicate:
             raise Conflict(_duplicate(kind, row)) from None
-        return _accept(tx, "create", kind, getattr(row, kind.key))
+        return _accept(tx, caller, "create", kind, getattr(row, kind.key), called(vars(row)))
 
 
-def change(door: Door, caller: Caller, kind: Kind, key: str, body: Any) -> Accepted:
+def change(
+    door: Door, caller: Caller, kind: Kind, key: str, body: Any, precondition: Precondition | None = None
+) -> Accepted:
     """The row is as `body` says; what it does not name stays."""
+    if kind in ACCESS:
+        return access.change(door, caller, kind, key, body, precondition)
+    if kind is SUBSCRIPTION:
+        return webhooks.change(door, caller, key, body, precondition)
     with door.database.transaction() as tx:
         if kind is HOST:
             hosts.lock(tx)
-        document = _document(tx, kind, key)
+        document = _held(tx, kind, key)
         require(caller, rule(kind, "put"), document.get("project_id"))
+        require_unchanged(kind, document, precondition)
         row = kind.change(document, body)
         if isinstance(row, FlavorProfile | AvailabilityZoneProfile):
             said = ("provider_name", "flavor_data", "availability_zone_data")
@@ -99,23 +114,27 @@ def change(door: Door, caller: Caller, kind: Kind, key: str, body: Any) -> Accep
             work.retry_all(tx)
         if kind is SUBNET:  # another gateway, say: whoever has an address there is connected anew
             work.wake_roots(tx, references.served_on(tx, key))
-        return _accept(tx, "update", kind, key)
+        return _accept(tx, caller, "update", kind, key, changed(kind, document, vars(row)))
 
 
-def delete(door: Door, caller: Caller, kind: Kind, key: str) -> Accepted:
+def delete(door: Door, caller: Caller, kind: Kind, key: str, precondition: Precondition | None = None) -> Accepted:
     """The row does not exist. Raises Conflict while something refers to it."""
     if kind is HOST:
-        delete_host(door, caller, key)
-        return Accepted(None, None)
+        return delete_host(door, caller, key, precondition)
+    if kind in ACCESS:
+        return access.delete(door, caller, kind, key, precondition)
+    if kind is SUBSCRIPTION:
+        return webhooks.delete(door, caller, key, precondition)
     with door.database.transaction() as tx:
-        document = _document(tx, kind, key)
+        document = _held(tx, kind, key)
         require(caller, rule(kind, "delete"), document.get("project_id"))
+        require_unchanged(kind, document, precondition)
         _refuse_used(tx, kind, document, "deleted")
         if kind is PORT and document["device_id"]:
             raise Conflict(f"Port {key} is in use by device {document['device_id']}.")
         rows.delete(tx, kind, [document["id"]])
-        events.append(tx, "delete", kind.name, key, project_id=document.get("project_id"), root_id=None)
-        return Accepted(None, None)
+        wish = Wish("delete", kind.name, document["id"], None, document.get("project_id"), detail=called(document))
+        return accepted(tx, caller, wish)
 
 
 def _document(tx: Tx, kind: Kind, key: str) -> dict[str, Any]:
@@ -123,6 +142,12 @@ def _document(tx: Tx, kind: Kind, key: str) -> dict[str, Any]:
     if document is None:
         raise NotFound(kind.title, key)
     return document
+
+
+def _held(tx: Tx, kind: Kind, key: str) -> dict[str, Any]:
+    """The document of a row that nobody else changes until this transaction ends."""
+    rows.lock(tx, kind, key)
+    return _document(tx, kind, key)
 
 
 def _made_of_faults(tx: Tx, kind: Kind, row: Row) -> Iterator[Fault]:
@@ -186,7 +211,7 @@ def _duplicate(kind: Kind, row: Row) -> str:
     return f"{article} {kind.title.lower()} of {getattr(row, 'name', row.id)} already exists."
 
 
-def _accept(tx: Tx, action: str, kind: Kind, key: str) -> Accepted:
+def _accept(tx: Tx, caller: Caller, action: str, kind: Kind, key: str, detail: Mapping[str, Any]) -> Accepted:
     document = _document(tx, kind, key)
-    events.append(tx, action, kind.name, document["id"], project_id=document.get("project_id"), root_id=None)
-    return Accepted(document, None)
+    wish = Wish(action, kind.name, document["id"], None, document.get("project_id"), detail=detail)
+    return accepted(tx, caller, wish, document)

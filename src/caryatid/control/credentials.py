@@ -3,11 +3,13 @@
 
 import ssl
 import threading
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from caryatid import log
 from caryatid.plan import certificates
-from caryatid.plan.certificates import CONTROLLER, Identity
+from caryatid.plan.certificates import CONTROLLER, INSPECTOR, Identity
 from caryatid.plan.trust import Trust
 from caryatid.wire.tls import client_context, following, renewal_due, server_context
 
@@ -17,12 +19,38 @@ LOOK_S = 30.0
 """So often a controller looks for news; see plan.trust.INTRODUCING_MIN."""
 
 
-class Credentials:
-    """A certificate with role controller and its key, which is made here and is never on a disk."""
+class OnDemand:
+    """Credentials for a process that may never need any, and only asks: made when they are asked for, with role
+    inspector, and looked after from then on as often as they are asked for."""
 
-    def __init__(self, registry: Registry, name: str) -> None:
+    def __init__(self, registry: Callable[[], Registry], name: str) -> None:
         self._registry = registry
         self._name = name
+        self._lock = threading.Lock()
+        self._made: Credentials | None = None
+        self._looked_at = 0.0
+
+    def client(self) -> ssl.SSLContext:
+        """As of Credentials. Raises CaryatidError where there is no master key."""
+        with self._lock:
+            now = time.monotonic()
+            if self._made is None:
+                self._made = Credentials(self._registry(), self._name, INSPECTOR)
+            elif now >= self._looked_at + LOOK_S:
+                self._made.look()
+            else:
+                return self._made.client()
+            self._looked_at = now
+            return self._made.client()
+
+
+class Credentials:
+    """A certificate with role controller, or another, and its key, which is made here and is never on a disk."""
+
+    def __init__(self, registry: Registry, name: str, role: str = CONTROLLER) -> None:
+        self._registry = registry
+        self._name = name
+        self._role = role
         self._lock = threading.Lock()
         self._make(trust_of(registry), datetime.now(UTC))
 
@@ -45,7 +73,7 @@ class Credentials:
 
     def _make(self, trust: Trust, now: datetime) -> None:
         key, days = certificates.new_key(), self._registry.settings.certificate_days
-        identity = Identity(CONTROLLER, self._name)
+        identity = Identity(self._role, self._name)
         self.certificate = certificates.sign(trust.issuing, certificates.request(key), identity, now, days)
         shown = self.certificate + key
         self._client = client_context(trust.bundle, shown)

@@ -4,6 +4,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from threading import BoundedSemaphore
 
 from caryatid.config import Settings
 from caryatid.drivers import load
@@ -12,14 +13,17 @@ from caryatid.drivers.compute.base import ComputeDriver
 from caryatid.drivers.identity.base import IdentityDriver
 from caryatid.drivers.network.base import NetworkDriver
 from caryatid.drivers.secrets.base import SecretsDriver
-from caryatid.errors import Fault, Refused
+from caryatid.errors import CaryatidError, Fault, Refused
+from caryatid.model import policyfile
 from caryatid.model.flavor import Capabilities
+from caryatid.model.policy import BUILT_IN, Policy
 from caryatid.store.database import Database
 
 from .vault import Vault
 
 PROVIDER = "amphora"
 ALIAS = "octavia"
+READING_MAX = 8
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,22 @@ class Door:
     """The key store, in which references of listeners and pools are looked up."""
     identity: IdentityDriver
     """Who says who asks."""
+
+    @cached_property
+    def reading(self) -> BoundedSemaphore:
+        """So many wishes may be waiting for the key store; whoever it hangs shall not hold those that need none."""
+        return BoundedSemaphore(READING_MAX)
+
+    @cached_property
+    def policy(self) -> Policy:
+        """Who may do what. Raises CaryatidError for a file that cannot be used."""
+        path = self.settings.policy_file
+        if path is None:
+            return BUILT_IN
+        try:
+            return policyfile.read(path.read_text(), str(path))
+        except (OSError, ValueError) as error:
+            raise CaryatidError(f"The policy cannot be used: {error}") from error
 
     @cached_property
     def vault(self) -> Vault:

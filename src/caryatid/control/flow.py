@@ -13,6 +13,7 @@ from taskflow import task
 from taskflow.patterns import linear_flow
 from taskflow.types import notifier
 
+from caryatid import tracing
 from caryatid.plan.steps import Step
 
 WORDS = {"RUNNING": "begin", "SUCCESS": "done", "FAILURE": "failed"}
@@ -27,7 +28,8 @@ class Act(task.Task):  # type: ignore[misc]  # TaskFlow has no types
         self._perform = perform
 
     def execute(self) -> None:
-        self._perform(self._step)
+        with tracing.span(f"step {type(self._step).__name__}", step=str(self._step)):
+            self._perform(self._step)
 
 
 def run(steps: Sequence[Step], perform: Callable[[Step], None], log: Callable[[str], None]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast, get_args
 
+from caryatid import metrics
 from caryatid.model import AMPHORA
 from caryatid.model.status import OperatingStatus
 from caryatid.plan import health as plan
@@ -20,11 +21,13 @@ from caryatid.store.database import Database, Tx
 from caryatid.store.observations import Counters
 from caryatid.wire.heartbeat import Listener, Report
 
+from .edges import Edges, Witness, tell_roles
 from .sightings import Sightings
 
 STRANGER_S = 5.0
 """Seconds for which an amphora that is not known is not looked up again."""
 AMPHORAE_MAX = 200_000
+CHECKS_MAX = 10_000
 COUNTED_MAX = 1000
 """Listeners of an amphora of which is remembered what they have counted."""
 DRIVER = "driver"
@@ -47,6 +50,8 @@ class Seen:
     """What VRRP makes of it."""
     role_at: int = 0
     """When that was read."""
+    checks: dict[str, str] = field(default_factory=dict)
+    """Member → what the check found that took it down last."""
     counted: dict[str, tuple[str, Listener]] = field(default_factory=dict)
     """Listener → epoch, and what is written, or is to be. All but one number only grow in an epoch, so what is here has
     not been something else meanwhile, whoever wrote it."""
@@ -64,6 +69,7 @@ class Observer:
         self._serving: dict[str, list[Seen]] = {}
         """Load balancer → its amphorae."""
         self._strangers: dict[str, float] = {}
+        self._edges = Edges()
         self._written: dict[str, dict[tuple[plan.Kind, str], OperatingStatus]] = {}
         self._dirty: set[str] = set()
         self._counters: dict[tuple[str, str, str], Counters] = {}
@@ -73,6 +79,8 @@ class Observer:
         self.hosts: dict[str, float] = {}
         """Host → when it was last heard of, in seconds of this process's monotonic clock; or, if it has excused itself,
         until when."""
+        self.heard: dict[str, float] = {}
+        """Host → when it was last heard of, in seconds since the epoch; those that have not been written down since."""
         self.sightings = Sightings()
 
     def take(self, report: Report) -> bool:
@@ -83,6 +91,8 @@ class Observer:
         known = report.host_id in self.hosts
         away_s = max((message.get("away", 0) for message in report.messages if "host" in message), default=0)
         self.hosts[report.host_id] = excused(time.monotonic(), away_s)
+        with self._lock:
+            self.heard[report.host_id] = time.time()
         messages = [message for message in report.messages if "amphora_id" in message]
         self._meet(message["amphora_id"] for message in messages)
         for message in messages:
@@ -90,30 +100,37 @@ class Observer:
         return known
 
     def flush(self, *, tally: bool = True) -> int:
-        """What has changed is written; the number of statuses that were. Unless `tally`, counters may wait: of what
-        comes meanwhile only the newest is written."""
+        """What has changed is written; the number of statuses that were. Unless `tally`, counters may wait, and when
+        hosts were heard of: of what comes meanwhile only the newest is written."""
         counters: dict[tuple[str, str, str], Counters] = {}
+        heard: dict[str, float] = {}
         with self._lock:
             dirty, self._dirty = self._dirty, set()
             roles, self._roles = self._roles, {}
             if tally:
                 counters, self._counters = self._counters, counters
-        if not dirty and not counters and not roles:
+                heard, self.heard = self.heard, heard
+        if not dirty and not counters and not roles and not heard:
             return 0
         try:
             with self._database.transaction() as tx:
                 found = self._changes(tx, dirty)
                 statuses = [(str(kind), key, root, str(status)) for root, kind, key, status in found]
+                self._edges.tell(tx, statuses, self._written, self._witnesses({root for root, *_ in found}))
+                tell_roles(tx, list(roles.values()))
                 observations.write(tx, [*statuses, *roles.values()], time.time())
                 observations.write_statistics(tx, list(counters.values()))
+                observations.write_heard(tx, heard)
         except BaseException:
             with self._lock:
+                self.heard = {**heard, **self.heard}
                 self._dirty |= dirty
                 self._roles = {**roles, **self._roles}
                 self._counters = {**counters, **self._counters}
             raise
         for root, kind, key, status in found:
             self._written[root][kind, key] = status
+        metrics.STATUSES_WRITTEN.inc(len(found))
         return len(found)
 
     def update_health(self, health: Mapping[str, Any]) -> None:
@@ -122,6 +139,10 @@ class Observer:
             found = dict(_told(root, told))
             with self._database.transaction() as tx:
                 statuses = [(kind, key, root, status) for (kind, key), status in found.items()]
+                known = observations.seen(tx, [root])[root]
+                before = {which: status for which, (status, _) in known.items()}
+                edges = [one for one in statuses if before.get(one[:2]) != one[3]]
+                self._edges.tell(tx, edges, {root: before}, {})
                 observations.write(tx, statuses, time.time())
 
     def update_stats(self, stats: Mapping[str, Any]) -> None:
@@ -145,6 +166,7 @@ class Observer:
             before = seen.picture
             after = seen.picture = plan.merge(before, message)
             self._count(seen, message)
+            _note_checks(seen, message.get("checks"))
             news = before is None or before.whole is not seen.picture.whole or before.statuses is not after.statuses
             if news:
                 self._dirty.add(seen.loadbalancer_id)
@@ -222,6 +244,7 @@ class Observer:
             if len(self._amphorae) >= AMPHORAE_MAX or len(self._strangers) >= AMPHORAE_MAX:
                 for memory in (self._amphorae, self._strangers, self._serving, self._written):
                     memory.clear()
+                self._edges.forget()
         new = {key for key in amphora_ids if key not in self._amphorae and self._strangers.get(key, 0.0) <= now}
         if not new:
             return
@@ -246,12 +269,30 @@ class Observer:
             (root, *change) for root, seen in pictures.items() for change in plan.certain(self._written[root], seen)
         ]
 
+    def _witnesses(self, roots: Iterable[str]) -> dict[str, Witness]:
+        """Load balancer → who speaks of it."""
+        serving = {root: self._serving.get(root, ()) for root in roots}
+        return {
+            root: Witness(
+                frozenset(one.host_id for one in seen if one.host_id),
+                {member: check for one in seen for member, check in one.checks.items()},
+            )
+            for root, seen in serving.items()
+        }
+
     def _pictures(self, root: str) -> list[Picture]:
         """How the amphorae of a load balancer look. Whose host is silent is no witness while others are."""
         seen = [seen for seen in self._serving.get(root, ()) if seen.picture is not None]
         heard_at = time.monotonic() - STALE_S
         fresh = [one for one in seen if self.hosts.get(one.host_id or "", 0.0) > heard_at]
         return [one.picture for one in fresh or seen if one.picture is not None]
+
+
+def _note_checks(seen: Seen, checks: Mapping[str, str] | None) -> None:
+    if checks:
+        if len(seen.checks) >= CHECKS_MAX:
+            seen.checks.clear()
+        seen.checks.update(checks)
 
 
 def _told(root: str, told: Mapping[str, Any]) -> Iterable[tuple[tuple[plan.Kind, str], OperatingStatus]]:

@@ -10,13 +10,14 @@ from caryatid.model import AMPHORA, HOST
 from caryatid.model.consequences import replace
 from caryatid.model.host import Host
 from caryatid.model.policy import Caller, require
-from caryatid.store import events, rows, work
 from caryatid.store import hosts as host_store
+from caryatid.store import rows, work
 from caryatid.store.database import Database, Tx
 
 from .door import Door
 from .operator import FAILOVER_PRIORITY
-from .receipt import Wish, moment, note, rule
+from .precondition import Precondition, require_unchanged
+from .receipt import Accepted, Wish, accepted, moment, note, rule
 
 AT_ONCE = 50
 """Amphorae that are asked to move in one transaction."""
@@ -24,9 +25,10 @@ AT_ONCE = 50
 
 @dataclass(frozen=True)
 class Acted:
-    """The host as it now stands, and a job for each amphora that is to be replaced."""
+    """The host as it now stands, the job of the act itself, and one for each amphora that is to be replaced."""
 
     document: dict[str, Any]
+    job_id: str | None
     job_ids: Sequence[str] = ()
 
 
@@ -46,21 +48,22 @@ def evacuate(door: Door, caller: Caller, host_id: str) -> Acted:
     One that finds no place stays, and its job says why; housekeeping tries again while the host is EVACUATING.
     """
     acted = _change(door, caller, host_id, "evacuate", enabled=False, duty="EVACUATING")
-    return Acted(acted.document, _replace_all(door.database, caller, "evacuate", host_id))
+    return Acted(acted.document, acted.job_id, _replace_all(door.database, caller, "evacuate", host_id))
 
 
 def revoke(door: Door, caller: Caller, host_id: str) -> Acted:
     """The host's certificate and heartbeat key are worth nothing, and what it has is replaced elsewhere."""
     acted = _change(door, caller, host_id, "revoke", enabled=False, duty="REVOKED")
-    return Acted(acted.document, _replace_all(door.database, caller, "revoke", host_id))
+    return Acted(acted.document, acted.job_id, _replace_all(door.database, caller, "revoke", host_id))
 
 
-def delete(door: Door, caller: Caller, host_id: str) -> None:
-    """The host is not known. Raises Conflict unless it is revoked, or has nothing."""
+def delete(door: Door, caller: Caller, host_id: str, precondition: Precondition | None = None) -> Accepted:
+    """The host is not known. Raises Conflict unless it is revoked, or has nothing; PreconditionFailed."""
     require(caller, rule(HOST, "delete"), None)
     with door.database.transaction() as tx:
         host_store.lock(tx)
         host = _host(tx, host_id)
+        require_unchanged(HOST, rows.get(tx, HOST, host_id) or {}, precondition)
         left = len(host_store.tombstones(tx, host_id=host_id))
         if host.duty != "REVOKED" and (host.used or left):
             raise Conflict(
@@ -69,7 +72,7 @@ def delete(door: Door, caller: Caller, host_id: str) -> None:
             )
         rows.delete(tx, HOST, [host_id])
         host_store.remove_credential(tx, host_id)
-        events.append(tx, "delete", HOST.name, host_id, project_id=None, root_id=None, detail={"name": host.name})
+        return accepted(tx, caller, _wish("delete", host))
 
 
 def wake_evacuated(door: Door) -> None:
@@ -96,8 +99,12 @@ def _change(door: Door, caller: Caller, host_id: str, action: str, **values: Any
             host_store.revoke(tx, host_id)
         if values["enabled"]:
             work.retry_all(tx)
-        events.append(tx, action, HOST.name, host_id, project_id=None, root_id=None, detail={"name": host.name})
-        return Acted(rows.get(tx, HOST, host_id) or {})
+        receipt = accepted(tx, caller, _wish(action, host))
+        return Acted(rows.get(tx, HOST, host_id) or {}, receipt.job_id)
+
+
+def _wish(action: str, host: Host) -> Wish:
+    return Wish(action, HOST.name, host.id, None, None, detail={"name": host.name})
 
 
 def _host(tx: Tx, host_id: str) -> Host:

@@ -14,16 +14,35 @@ from caryatid.model.amphora import Amphora, Placed, Stamp
 from caryatid.model.host import Host
 from caryatid.model.loadbalancer import LoadBalancer
 from caryatid.model.tree import Tree
-from caryatid.store import events, hosts, jobs, leases, observations, rows
+from caryatid.store import (
+    access,
+    attempts,
+    events,
+    hosts,
+    idempotency,
+    jobs,
+    leases,
+    observations,
+    rows,
+    subscriptions,
+    traces,
+)
+from caryatid.store.database import Database
 from caryatid.store.hosts import Tombstone
 
 from .door import PROVIDER, Door
 from .hosts import wake_evacuated
 from .legs import release_own
 from .reconcile import release
+from .repeating import KEPT_HOURS
 
 NOBODYS = 1 << 53
 """Fence for removing what nobody wants any more, whoever asked for it last."""
+ARCHIVED_AT_ONCE = 500
+"""Jobs that are archived in one transaction."""
+ARCHIVE_TURNS_MAX = 1000
+EXPIRED_HOURS = 1
+"""Tokens that ended so long ago are forgotten."""
 DUTY_S = 10.0
 """Seconds after which somebody else may do a duty that one process has begun."""
 
@@ -74,16 +93,35 @@ def removed(driver: AmphoraLoadBalancerDriver, stone: Tombstone, host: Host | No
 
 
 def forget_history(door: Door) -> None:
-    """Ended jobs, attempts and events older than `event_retention_days` are no more, nor tokens that have expired,
-    nor credentials of hosts that are no more, nor what was still heard of load balancers after they went."""
-    oldest = datetime.now(UTC) - timedelta(days=door.settings.event_retention_days)
-    before = oldest.replace(tzinfo=None).isoformat(timespec="microseconds")
+    """Jobs that ended longer than `event_retention_days` ago are archived, and no more after `job_archive_days`;
+    attempts, events and dead deliveries as old are no more, nor what was given for yesterday's keys, nor tokens that
+    have expired, nor credentials of hosts that are no more, nor what was still heard of load balancers after they
+    went."""
+    before = _ago(days=door.settings.event_retention_days)
+    for _ in range(ARCHIVE_TURNS_MAX):
+        if _archived(door.database, before) < ARCHIVED_AT_ONCE:
+            break
     with door.database.transaction() as tx:
-        jobs.purge(tx, before)
+        attempts.purge(tx, before)
+        jobs.purge_archive(tx, _ago(days=door.settings.job_archive_days))
+        idempotency.purge(tx, _ago(hours=KEPT_HOURS))
         events.purge(tx, before)
+        subscriptions.purge(tx, before)
+        access.purge(tx, _ago(hours=EXPIRED_HOURS))
         hosts.purge_enrolments(tx)
         hosts.purge_credentials(tx)
         observations.purge(tx)
+        traces.purge(tx, before)
+
+
+def _archived(database: Database, before: str) -> int:
+    with database.transaction() as tx:
+        return jobs.archive(tx, before, ARCHIVED_AT_ONCE)
+
+
+def _ago(**past: float) -> str:
+    """The moment so long ago, as the wire writes it."""
+    return (datetime.now(UTC) - timedelta(**past)).replace(tzinfo=None).isoformat(timespec="microseconds")
 
 
 DUTIES: tuple[Duty, ...] = (

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The members of a pool, wished for as a whole (a batch)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 from uuid import uuid4
 
 from caryatid.errors import Fault, Refused
-from caryatid.model import MEMBER, POOL
+from caryatid.model import MEMBER, POOL, event
 from caryatid.model.consequences import replace
+from caryatid.model.event import called
 from caryatid.model.member import Member
 from caryatid.model.policy import Caller, require
 from caryatid.model.rules import crowded
@@ -18,7 +19,7 @@ from caryatid.store import tree as trees
 from .apply import accept, insert, locate, lock, ripple
 from .check import check, limits_of
 from .door import Door
-from .receipt import Accepted, Wish, moment, moments, rule
+from .receipt import Accepted, Effect, Wish, moment, moments, rule
 
 
 def replace_members(door: Door, caller: Caller, pool_id: str, members: Any, *, additive: bool) -> Accepted:
@@ -36,7 +37,7 @@ def replace_members(door: Door, caller: Caller, pool_id: str, members: Any, *, a
         new = [m for m in wanted if (m.address, m.protocol_port) not in known]
         changed = [m for m in wanted if _differs(m, known.get((m.address, m.protocol_port)))]
         named = {(m.address, m.protocol_port) for m in wanted}
-        gone = [] if additive else [m["id"] for key, m in known.items() if key not in named]
+        gone = [] if additive else [m for key, m in known.items() if key not in named]
         if not (new or changed or gone):
             return Accepted(None, None)
         more = crowded(len(known) + len(new) - len(gone), limits=limits_of(door))
@@ -45,7 +46,7 @@ def replace_members(door: Door, caller: Caller, pool_id: str, members: Any, *, a
         check(tx, door, caller, tree, [(MEMBER, m) for m in (*new, *changed)], more)
         quotas.take(tx, place.project_id, {MEMBER.name: len(new) - len(gone)}, door.settings.quotas)
         generation = work.ask(tx, place.root_id)
-        rows.delete(tx, MEMBER, gone, generation=generation)
+        rows.delete(tx, MEMBER, [m["id"] for m in gone], generation=generation)
         insert(tx, MEMBER, new, place.root_id, generation)
         for member in changed:
             rows.change(tx, MEMBER, member, generation=generation, at=at)
@@ -53,8 +54,20 @@ def replace_members(door: Door, caller: Caller, pool_id: str, members: Any, *, a
         if pool is not None:
             rows.touch(tx, POOL, [pool_id], generation, at=at)
             ripple(tx, tree, pool.pool, (), generation, at)
-        wish = Wish("update", POOL.name, pool_id, place.root_id, place.project_id, generation)
+        effects = [*_effects(new, changed, known), *(Effect("delete", MEMBER.name, m["id"], called(m)) for m in gone)]
+        detail = {"members": {"created": len(new), "changed": len(changed), "deleted": len(gone)}}
+        wish = Wish("update", POOL.name, pool_id, place.root_id, place.project_id, generation, detail, effects)
         return accept(tx, caller, wish, shown=False)
+
+
+def _effects(
+    new: Sequence[Member], changed: Sequence[Member], known: Mapping[tuple[str, int], Mapping[str, Any]]
+) -> Iterator[Effect]:
+    for member in new:
+        yield Effect("create", MEMBER.name, member.id, called(vars(member)))
+    for member in changed:
+        before = known[member.address, member.protocol_port]
+        yield Effect("update", MEMBER.name, member.id, event.changed(MEMBER, before, vars(member)))
 
 
 def _read_members(

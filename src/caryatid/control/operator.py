@@ -1,23 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """What operators ask for beside wishes: failover, configuration, removal of an amphora; quotas."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 from caryatid.errors import Conflict, NotFound
 from caryatid.model import AMPHORA, LOADBALANCER, QUOTA
+from caryatid.model.event import changed
 from caryatid.model.kind import Kind
 from caryatid.model.policy import Caller, require
 from caryatid.model.quota import ALIASES
-from caryatid.store import events, rows, work
+from caryatid.model.resource import Row
+from caryatid.store import rows, work
 from caryatid.store.database import Tx
 
 from .door import Door
-from .receipt import Accepted, Wish, moment, note, rule
+from .precondition import Precondition, require_unchanged
+from .receipt import Accepted, Wish, accepted, moment, rule
 
 FAILOVER_PRIORITY = 80
 """An operator's failover goes before creates (40) (octavia.md §1.13)."""
+LEAVING = "PENDING_DELETE"
+"""Status of an amphora that is on its way out."""
 
 
 def failover(door: Door, caller: Caller, loadbalancer_id: str) -> Accepted:
@@ -57,31 +63,44 @@ def delete_amphora(door: Door, caller: Caller, amphora_id: str) -> Accepted:
         return _replace(tx, caller, [amphora_id], _wish("delete", AMPHORA, amphora_id, document["loadbalancer_id"]))
 
 
-def set_quota(door: Door, caller: Caller, project_id: str, body: Any) -> Accepted:
+def set_quota(
+    door: Door, caller: Caller, project_id: str, body: Any, precondition: Precondition | None = None
+) -> Accepted:
     """The project's limits are as `body` says; null: the operator's default; what it does not name stays."""
     require(caller, rule(QUOTA, "put"), project_id)
     if isinstance(body, dict):
         body = {ALIASES.get(name, name): value for name, value in body.items()}
     with door.database.transaction() as tx:
+        rows.lock(tx, QUOTA, project_id)
         known = rows.get(tx, QUOTA, project_id)
+        require_unchanged(QUOTA, known or {"project_id": project_id}, precondition)
         if known is None:
-            rows.insert(tx, QUOTA, [QUOTA.new(body, {"id": str(uuid4()), "project_id": project_id})])
+            row = QUOTA.new(body, {"id": str(uuid4()), "project_id": project_id})
+            rows.insert(tx, QUOTA, [row])
         else:
-            rows.change(tx, QUOTA, QUOTA.change(known, body), at=moment())
-        events.append(tx, "update", QUOTA.name, project_id, project_id=project_id, root_id=None)
-        return Accepted(rows.get(tx, QUOTA, project_id), None)
+            row = QUOTA.change(known, body)
+            rows.change(tx, QUOTA, row, at=moment())
+        return _accept(tx, caller, project_id, known, row)
 
 
-def reset_quota(door: Door, caller: Caller, project_id: str) -> Accepted:
+def reset_quota(door: Door, caller: Caller, project_id: str, precondition: Precondition | None = None) -> Accepted:
     """The project has the operator's default limits."""
     require(caller, rule(QUOTA, "delete"), project_id)
     with door.database.transaction() as tx:
+        rows.lock(tx, QUOTA, project_id)
         known = rows.get(tx, QUOTA, project_id)
         if known is None:
             raise NotFound(QUOTA.title, project_id)
-        rows.change(tx, QUOTA, QUOTA.change(known, dict.fromkeys(QUOTA.changeable)), at=moment())
-        events.append(tx, "update", QUOTA.name, project_id, project_id=project_id, root_id=None)
-        return Accepted(None, None)
+        require_unchanged(QUOTA, known, precondition)
+        row = QUOTA.change(known, dict.fromkeys(QUOTA.changeable))
+        rows.change(tx, QUOTA, row, at=moment())
+        return _accept(tx, caller, project_id, known, row)
+
+
+def _accept(tx: Tx, caller: Caller, project_id: str, known: Mapping[str, Any] | None, row: Row) -> Accepted:
+    detail = changed(QUOTA, known or QUOTA.defaults, vars(row))
+    wish = Wish("update", QUOTA.name, project_id, None, project_id, detail=detail)
+    return accepted(tx, caller, wish, rows.get(tx, QUOTA, project_id))
 
 
 def _amphora(tx: Tx, amphora_id: str) -> dict[str, Any]:
@@ -100,17 +119,24 @@ def _serving(tx: Tx, amphora_id: str) -> dict[str, Any]:
 
 def _replace(tx: Tx, caller: Caller, leaving: list[str], wish: Wish) -> Accepted:
     """These amphorae are on their way out; the generation asked for is in effect once others do their work."""
-    state = rows.lock_root(tx, wish.root_id)
+    root_id = wish.root_id or ""
+    state = rows.lock_root(tx, root_id)
     if state is None:
-        raise NotFound(LOADBALANCER.title, wish.root_id)
+        raise NotFound(LOADBALANCER.title, root_id)
     if state.deleted_generation is not None:
-        raise Conflict(f"Invalid state PENDING_DELETE of loadbalancer resource {wish.root_id}")
-    at = moment()
-    for amphora_id in leaving:
-        document = {**_amphora(tx, amphora_id), "status": "PENDING_DELETE", "updated_at": at}
-        rows.change(tx, AMPHORA, AMPHORA.load(document), at=at)
-    generation = work.ask(tx, wish.root_id, priority=FAILOVER_PRIORITY)
-    return Accepted(None, note(tx, caller, replace(wish, project_id=state.project_id, generation=generation)))
+        raise Conflict(f"Invalid state PENDING_DELETE of loadbalancer resource {root_id}")
+    before = {amphora_id: mark(tx, amphora_id, LEAVING) for amphora_id in leaving}
+    undo = {key: status for key, status in before.items() if status != LEAVING} if wish.action == "failover" else None
+    generation = work.ask(tx, root_id, priority=FAILOVER_PRIORITY)
+    wish = replace(wish, project_id=state.project_id, generation=generation, undo=undo)
+    return accepted(tx, caller, wish)
+
+
+def mark(tx: Tx, amphora_id: str, status: str) -> str:
+    """The amphora has this status; the one that it had."""
+    document, at = _amphora(tx, amphora_id), moment()
+    rows.change(tx, AMPHORA, AMPHORA.load({**document, "status": status, "updated_at": at}), at=at)
+    return str(document["status"])
 
 
 def _wish(action: str, kind: Kind, key: str, root_id: str) -> Wish:

@@ -4,6 +4,7 @@
 import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -21,9 +22,10 @@ from caryatid.errors import LeaseLost
 from caryatid.model import AMPHORA
 from caryatid.model.amphora import Amphora, Placed, Stamp
 from caryatid.model.consequences import replace
+from caryatid.model.event import WORKER
 from caryatid.model.tree import Tree
 from caryatid.plan.steps import Build, Clear, Configure, Destroy, Plug, Step, Unplug
-from caryatid.store import hosts, observations, rows, work
+from caryatid.store import events, hosts, observations, rows, work
 from caryatid.store.hosts import Tombstone
 
 from .attempt import Attempt
@@ -123,7 +125,7 @@ class Performer:
             return
         pool = ThreadPoolExecutor(len(targets))
         try:
-            pushes = {pool.submit(self._update, target): target for target in targets}
+            pushes = {pool.submit(copy_context().run, self._update, target): target for target in targets}
             self._await(pushes)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -180,6 +182,10 @@ class Performer:
         with self.door.database.transaction() as tx:
             self._fence(tx)
             rows.delete(tx, AMPHORA, [placed.id])
+            root_id, detail = self.tree.loadbalancer.id, {"host": placed.amphora.compute_id}
+            events.append(
+                tx, "removed", AMPHORA.name, placed.id, by=WORKER, project_id=None, root_id=root_id, detail=detail
+            )
             if not hosts.is_buried(tx, placed.id):
                 release_own(tx, placed.id)
             observations.amphora_gone(tx, placed.id)

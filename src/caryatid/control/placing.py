@@ -10,14 +10,15 @@ from uuid import uuid4
 from caryatid.model import AMPHORA
 from caryatid.model.amphora import Amphora, Leg
 from caryatid.model.consequences import replace
+from caryatid.model.event import WORKER
 from caryatid.model.host import Host
 from caryatid.model.status import AmphoraRole
 from caryatid.model.tree import Tree
 from caryatid.plan import placement
 from caryatid.plan.placement import ROLES, AmphoraView, Placement, Stay, Wanted
 from caryatid.plan.steps import LEAVING
+from caryatid.store import events, observations, rows
 from caryatid.store import hosts as host_store
-from caryatid.store import observations, rows
 from caryatid.store.database import Tx
 
 from . import room as rooms
@@ -114,9 +115,7 @@ def _reaches(shared: Sequence[Leg]) -> frozenset[str]:
     return frozenset(found - {""})
 
 
-def _take(
-    tx: Tx, tree: Tree, spares: Sequence[Amphora], take: Sequence[tuple[str, AmphoraRole]]
-) -> list[Amphora]:
+def _take(tx: Tx, tree: Tree, spares: Sequence[Amphora], take: Sequence[tuple[str, AmphoraRole]]) -> list[Amphora]:
     """These spares are the load balancer's."""
     at = moment()
     known = {spare.id: spare for spare in spares}
@@ -126,6 +125,7 @@ def _take(
     ]
     for amphora in taken:
         rows.change(tx, AMPHORA, amphora, at=at)
+    _tell(tx, "taken", taken)
     return taken
 
 
@@ -143,7 +143,26 @@ def _build(tx: Tx, tree: Tree, build: Sequence[tuple[str, AmphoraRole]]) -> list
         for host_id, role in build
     ]
     rows.insert(tx, AMPHORA, fresh)
+    _tell(tx, "create", fresh)
     return fresh
+
+
+def _tell(tx: Tx, action: str, amphorae: Sequence[Amphora]) -> None:
+    events.append_all(
+        tx,
+        [
+            events.happened(
+                action,
+                AMPHORA.name,
+                amphora.id,
+                by=WORKER,
+                project_id=None,
+                root_id=amphora.loadbalancer_id,
+                detail={"host": amphora.compute_id, "role": amphora.role},
+            )
+            for amphora in amphorae
+        ],
+    )
 
 
 def _leave(tx: Tx, amphora: Amphora) -> Amphora:

@@ -19,8 +19,8 @@ from caryatid.model.amphora import Leg, Placed
 from caryatid.model.consequences import replace
 from caryatid.model.network import Port
 from caryatid.model.tree import Tree
-from caryatid.plan.steps import LEAVING, steps
-from caryatid.store import bindings, jobs, rows, work
+from caryatid.plan.steps import LEAVING, Step, steps
+from caryatid.store import attempts, bindings, jobs, rows, work
 from caryatid.store import bundles as bundle_store
 from caryatid.store import hosts as host_store
 from caryatid.store import tree as trees
@@ -32,6 +32,7 @@ from .attempt import Attempt
 from .door import Door
 from .perform import NotYetError, Performer
 from .receipt import moment
+from .remedies import INTERNAL, REFUSED, remedy
 from .vault import NoMasterKey
 
 OVERTAKEN_S = 0.2
@@ -69,7 +70,7 @@ def _reconciled(door: Door, attempt: Attempt) -> Outcome:
     except Exception as error:  # noqa: BLE001  whatever it was, the work is given back
         log.get().exception("attempt failed", root=attempt.claim.root_id)
         attempt.say(f"internal error: {type(error).__name__}")
-        return Again("An internal error; see the worker's log.", attempt.generation)
+        return Again("An internal error; see the worker's log.", attempt.generation, remedy=INTERNAL)
 
 
 def reconcile(door: Door, attempt: Attempt) -> Outcome:  # noqa: PLR0911  one for each way it can end
@@ -85,7 +86,7 @@ def reconcile(door: Door, attempt: Attempt) -> Outcome:  # noqa: PLR0911  one fo
             attempt.say(f"refused: {error}")
             culprits = {key: why for key, why in error.culprits.items() if key not in refused}
             if not culprits:
-                return Failed(str(error), attempt.generation)
+                return Failed(str(error), attempt.generation, remedy(error))
             refused |= culprits
         except OvertakenError as error:
             attempt.say(str(error))
@@ -95,9 +96,9 @@ def reconcile(door: Door, attempt: Attempt) -> Outcome:  # noqa: PLR0911  one fo
             return Again(str(error), attempt.generation, after_s=error.after_s)
         except (AmphoraDriverError, ComputeError, NetworkError, NoMasterKey, legs.NoAddressError) as error:
             attempt.say(str(error))
-            return Again(str(error), attempt.generation)
+            return Again(str(error), attempt.generation, remedy=remedy(error))
         except NotImplementedError as error:
-            return Failed(f"The driver cannot do this: {error}", attempt.generation)
+            return Failed(f"The driver cannot do this: {error}", attempt.generation, remedy(error))
         else:
             return _outcome(scene, refused, behind)
     return Failed("Too many objects were refused.", attempt.generation)
@@ -133,7 +134,8 @@ def _outcome(scene: Scene, refused: Mapping[str, str], behind: Sequence[str]) ->
     if fleet.held:
         return Again(f"Amphora {fleet.held} is replaced next.", scene.tree.generation, after_s=0.0)
     left = f"Standby amphora {behind[0]} is behind." if behind else ""
-    return Done(scene.tree.generation, culprits={**refused, **fleet.stuck}, left=left)
+    cure = REFUSED if refused and not fleet.stuck else ""
+    return Done(scene.tree.generation, culprits={**refused, **fleet.stuck}, remedy=cure, left=left)
 
 
 def _look(door: Door, attempt: Attempt, refused: Mapping[str, str]) -> Scene | None:
@@ -145,7 +147,9 @@ def _look(door: Door, attempt: Attempt, refused: Mapping[str, str]) -> Scene | N
         if tree is None:
             return None
         if not attempt.generation:
-            jobs.begin_attempt(tx, attempt.claim, tree.generation)
+            attempts.begin(tx, attempt.claim, tree.generation)
+            if not attempt.claim.tries:
+                jobs.tell_begun(tx, attempt.claim, tree.generation)
         attempt.generation = tree.generation
         tree = bundles.with_bundles(tx, door, tree)
         shared = () if tree.deleted else legs.legs(tx, tree)
@@ -185,9 +189,15 @@ def _act(door: Door, attempt: Attempt, scene: Scene) -> list[str]:
     todo = steps([placed.amphora for placed in scene.placed.values()], deleted=scene.tree.deleted)
     lost = {key for key, placed in scene.placed.items() if not door.makes_machines and placed.host is None}
     performer = Performer(door, provider, attempt, scene.tree, scene.placed, scene.fleet.roles, lost)
+    attempt.known = attempt.done + len(todo)
+
+    def perform(step: Step) -> None:
+        performer(step)
+        attempt.done += 1
+
     from . import flow  # late: TaskFlow takes half a second to load, and what is heard need not wait for it
 
-    flow.run(todo, performer, attempt.say)
+    flow.run(todo, perform, attempt.say)
     return performer.behind
 
 

@@ -258,10 +258,12 @@ def _own_subnet(tx: Tx, caller: Caller, row: LoadBalancer, subnet_id: str, attri
 
 
 def _visible(tx: Tx, caller: Caller, project_id: str, kind: Kind, key: str) -> Mapping[str, Any] | None:
-    """The document, if the project may use it: its own, or on a shared network."""
+    """The document, if the project may use it: its own, or a shared network or a subnet of one. A port is never."""
     document = rows.get(tx, kind, key)
     if document is None or document["project_id"] in (project_id, caller.project_id):
         return document
+    if kind is PORT:
+        return None
     network = document if kind is NETWORK else rows.get(tx, NETWORK, document["network_id"])
     return document if network is not None and network["shared"] else None
 

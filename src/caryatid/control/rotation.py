@@ -7,6 +7,7 @@ from typing import NamedTuple, cast
 from caryatid import log
 from caryatid.errors import CaryatidError, Conflict, NotFound
 from caryatid.model import HOST
+from caryatid.model.event import system
 from caryatid.model.host import Host
 from caryatid.plan import certificates, trust
 from caryatid.plan.trust import Member, Phase, Trust
@@ -14,6 +15,8 @@ from caryatid.store import events, hosts, rows
 from caryatid.store.database import Database, Tx
 
 from .authority import AUTHORITY, Registry, read_trust, write_trust
+
+ROTATION = system("authority")
 
 
 class Standing(NamedTuple):
@@ -79,7 +82,8 @@ def _locked(registry: Registry, tx: Tx) -> Trust:
 
 def _write(registry: Registry, tx: Tx, new: Trust) -> None:
     write_trust(registry, tx, new)
-    events.append(tx, "rotate", AUTHORITY, new.issuer, project_id=None, root_id=None, detail={"phase": new.phase})
+    detail = {"phase": new.phase}
+    events.append(tx, "rotate", AUTHORITY, new.issuer, by=ROTATION, project_id=None, root_id=None, detail=detail)
     log.get().info("authority", phase=new.phase, issuing=new.issuer)
 
 

@@ -13,19 +13,20 @@ from caryatid.model.consequences import replace
 from caryatid.model.kind import Kind
 from caryatid.model.policy import Caller, require
 from caryatid.model.secret import Container, Secret, decoded, kept
-from caryatid.store import bundles, events, rows, secrets
+from caryatid.store import bundles, rows, secrets
 from caryatid.store.database import Database, Tx
 
 from .door import Door
-from .receipt import moment, project_of, rule
+from .precondition import Precondition, require_unchanged
+from .receipt import Accepted, Wish, accepted, moment, project_of, rule
 from .vault import NoMasterKey, Vault
 
 READ_HERE = frozenset({"local", "noop"})
 """Secrets drivers with which it makes sense to keep secrets here."""
 
 
-def create(door: Door, caller: Caller, body: Any) -> str:
-    """The secret exists, with its payload if there is one; its id. Raises Refused."""
+def create(door: Door, caller: Caller, body: Any) -> Accepted:
+    """The secret exists, with its payload if there is one. Raises Refused."""
     given, at = _given(door, caller, SECRET)
     row = cast(Secret, SECRET.new(body, given))
     if row.expiration is not None and row.expiration <= at:
@@ -35,27 +36,35 @@ def create(door: Door, caller: Caller, body: Any) -> str:
         if row.payload is not None and row.payload_content_type is not None:
             payload = decoded(row.payload, row.payload_content_type, row.payload_content_encoding)
             _seal(tx, door, row.id, payload)
-        _note(tx, "create", SECRET, row)
-    return row.id
+        return _accept(tx, caller, "create", SECRET, row)
 
 
-def write(door: Door, caller: Caller, key: str, payload: bytes, content_type: str, encoding: str | None) -> None:
-    """The secret is `payload` from now on; what listeners and pools have of it is read again. Raises Refused."""
+@dataclass(frozen=True)
+class Payload:
+    """What a secret shall be, as it came."""
+
+    content: bytes
+    content_type: str
+    encoding: str | None = None
+
+
+def write(door: Door, caller: Caller, key: str, payload: Payload, precondition: Precondition | None = None) -> Accepted:
+    """The secret is `payload` from now on; what listeners and pools have of it is read again. Raises Refused,
+    PreconditionFailed."""
     with door.database.transaction() as tx:
-        row = cast(Secret, _row(tx, SECRET, key))
-        require(caller, rule(SECRET, "put"), row.project_id)
+        row = cast(Secret, _row(tx, SECRET, key, "put", caller, precondition))
         try:
-            plain = decoded(payload, content_type, encoding)
+            plain = decoded(payload.content, payload.content_type, payload.encoding)
         except ValueError as error:
             raise Refused([Fault(str(error), "payload")]) from None
-        rows.change(tx, SECRET, replace(row, payload_content_type=content_type), at=moment())
+        rows.change(tx, SECRET, replace(row, payload_content_type=payload.content_type), at=moment())
         _seal(tx, door, row.id, plain)
-        bundles.look_again(tx, [row.id, *_containers_of(tx, row)])
-        _note(tx, "update", SECRET, row)
+        bundles.look_again(tx, [row.id, *secrets.containers_of(tx, row.id, row.project_id)])
+        return _accept(tx, caller, "update", SECRET, row)
 
 
-def create_container(door: Door, caller: Caller, body: Any) -> str:
-    """The container exists; its id. Raises Refused for secrets that its project has not."""
+def create_container(door: Door, caller: Caller, body: Any) -> Accepted:
+    """The container exists. Raises Refused for secrets that its project has not."""
     given, _ = _given(door, caller, CONTAINER)
     row = cast(Container, CONTAINER.new(body, given))
     with door.database.transaction() as tx:
@@ -63,18 +72,16 @@ def create_container(door: Door, caller: Caller, body: Any) -> str:
         if faults:
             raise Refused(faults)
         rows.insert(tx, CONTAINER, [row])
-        _note(tx, "create", CONTAINER, row)
-    return row.id
+        return _accept(tx, caller, "create", CONTAINER, row)
 
 
-def delete(door: Door, caller: Caller, kind: Kind, key: str) -> None:
-    """The secret or container is gone. What is in use of it stays in use."""
+def delete(door: Door, caller: Caller, kind: Kind, key: str, precondition: Precondition | None = None) -> Accepted:
+    """The secret or container is gone. What is in use of it stays in use. Raises PreconditionFailed."""
     with door.database.transaction() as tx:
-        row = _row(tx, kind, key)
-        require(caller, rule(kind, "delete"), row.project_id)
+        row = _row(tx, kind, key, "delete", caller, precondition)
         rows.delete(tx, kind, [row.id])
         secrets.remove(tx, row.id)
-        _note(tx, "delete", kind, row)
+        return _accept(tx, caller, "delete", kind, row)
 
 
 @dataclass(frozen=True)
@@ -120,10 +127,17 @@ def _given(door: Door, caller: Caller, kind: Kind) -> tuple[dict[str, Any], str]
     return {"id": str(uuid4()), "project_id": project_id, "created_at": at, "updated_at": at}, at
 
 
-def _row(tx: Tx, kind: Kind, key: str) -> Secret | Container:
+def _row(
+    tx: Tx, kind: Kind, key: str, action: str, caller: Caller, precondition: Precondition | None
+) -> Secret | Container:
+    """The row, which nobody else changes until this transaction ends. Raises NotFound, Forbidden,
+    PreconditionFailed."""
+    rows.lock(tx, kind, key)
     document = rows.get(tx, kind, key)
     if document is None:
         raise NotFound(kind.title, key)
+    require(caller, rule(kind, action), document["project_id"])
+    require_unchanged(kind, document, precondition)
     return cast(Secret | Container, kind.load(document))
 
 
@@ -139,16 +153,9 @@ def _missing(tx: Tx, row: Container) -> Iterator[Fault]:
             yield Fault(f"Secret {each.secret_ref} not found.", "secret_refs", 404)
 
 
-def _containers_of(tx: Tx, row: Secret) -> Iterator[str]:
-    """Ids of the containers that name the secret."""
-    for document in rows.find(tx, CONTAINER, project_id=row.project_id):
-        named = [kept(each["secret_ref"]) for each in document["secret_refs"]]
-        if any(one and one.id == row.id for one in named):
-            yield document["id"]
-
-
-def _note(tx: Tx, action: str, kind: Kind, row: Secret | Container) -> None:
-    events.append(tx, action, kind.name, row.id, project_id=row.project_id, root_id=None)
+def _accept(tx: Tx, caller: Caller, action: str, kind: Kind, row: Secret | Container) -> Accepted:
+    """The receipt; what is shown is the id alone."""
+    return accepted(tx, caller, Wish(action, kind.name, row.id, None, row.project_id), {"id": row.id})
 
 
 def _bound_to(key: str) -> str:

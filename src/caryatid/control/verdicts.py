@@ -9,6 +9,7 @@ from typing import Any
 
 from caryatid import metrics
 from caryatid.model import AMPHORA, HOST
+from caryatid.model.event import system
 from caryatid.model.policy import Caller, require
 from caryatid.plan.silence import Freeze
 from caryatid.store import clock, events, hosts, observations, rows, work
@@ -16,7 +17,7 @@ from caryatid.store.database import Tx
 from caryatid.store.observations import FOUND, LOST
 
 from .door import Door
-from .receipt import rule
+from .receipt import Accepted, Wish, accepted, rule
 from .sightings import Sighting
 
 PRIORITY = 100
@@ -27,6 +28,7 @@ FROZEN = "failovers frozen"
 """Lease that the judge holds while so many hosts are silent that nobody is lost."""
 FAILOVERS = "failovers"
 """What a freeze is about, where events name a resource."""
+JUDGE = system("judge")
 WHY = "half of the hosts or more fell silent together"
 
 
@@ -71,7 +73,7 @@ def write(tx: Tx, news: News) -> None:
     events.append_all(tx, said)
 
 
-def lift(door: Door, caller: Caller) -> None:
+def lift(door: Door, caller: Caller) -> Accepted:
     """For ten minutes hosts are judged one by one, however many are silent: the operator says that they are dead.
 
     Each is still asked after first.
@@ -79,7 +81,7 @@ def lift(door: Door, caller: Caller) -> None:
     require(caller, rule(HOST, "put"), None)
     with door.database.transaction() as tx:
         hosts.write_setting(tx, LIFTED, str(clock.now(tx) + LIFTED_S).encode())
-        events.append_all(tx, [_event("lift", FAILOVERS, FAILOVERS, detail={"by": caller.user_id})])
+        return accepted(tx, caller, Wish("lift", FAILOVERS, FAILOVERS, None, None))
 
 
 def lifted(tx: Tx) -> bool:
@@ -141,6 +143,11 @@ def _runs_there(tx: Tx, seen: Sighting) -> bool:
 
 
 def _event(
-    action: str, kind: str, key: str, root_id: str | None = None, detail: dict[str, Any] | None = None
+    action: str,
+    kind: str,
+    key: str,
+    root_id: str | None = None,
+    detail: dict[str, Any] | None = None,
+    by: Caller = JUDGE,
 ) -> dict[str, Any]:
-    return events.happened(action, kind, key, project_id=None, root_id=root_id, detail=detail)
+    return events.happened(action, kind, key, by=by, project_id=None, root_id=root_id, detail=detail)

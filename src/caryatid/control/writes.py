@@ -24,6 +24,7 @@ from caryatid.model import (
     bundle,
 )
 from caryatid.model.consequences import changed_by, changed_without, replace
+from caryatid.model.event import called, changed
 from caryatid.model.kind import Kind
 from caryatid.model.loadbalancer import LoadBalancer
 from caryatid.model.member import Member
@@ -37,10 +38,11 @@ from caryatid.store import tree as trees
 from caryatid.store.database import Tx
 
 from . import bindings, bundles, catalog, references
-from .apply import accept, delete_below, insert, locate, lock, ripple, write_ports
+from .apply import Tell, accept, delete_below, insert, locate, lock, ripple, write_ports
 from .check import check, crowded_faults, limits_of
 from .door import Door
-from .receipt import DEFAULT_PROJECT, Accepted, Wanted, Wish, moment, moments, project_of, rule
+from .precondition import Precondition, require_unchanged
+from .receipt import DEFAULT_PROJECT, Accepted, Effect, Wanted, Wish, moment, moments, project_of, rule
 
 ABOVE: dict[str, tuple[tuple[str, Kind], ...]] = {
     LISTENER.name: (("loadbalancer_id", LOADBALANCER),),
@@ -81,12 +83,22 @@ def create(door: Door, caller: Caller, kind: Kind, body: Any, *, parent_id: str 
         insert(tx, kind, [row], root_id, generation)
         bindings.bind(tx, tree, [row])
         bundles.keep(tx, door, root_id, project_id, found.bundles)
-        ripple(tx, tree, row, changed_by(tree, row), generation, at)
-        return accept(tx, caller, Wish("create", kind.name, row.id, root_id, project_id, generation))
+        effects = ripple(tx, tree, row, changed_by(tree, row), generation, at)
+        known = called(vars(row))
+        wish = Wish("create", kind.name, row.id, root_id, project_id, generation, known, effects)
+        return accept(tx, caller, wish)
 
 
-def create_tree(door: Door, caller: Caller, body: Any, children: Sequence[Wanted], *, loadbalancer_id: str) -> Accepted:
-    """A load balancer and all below it are wanted, in one transaction."""
+def create_tree(
+    door: Door,
+    caller: Caller,
+    body: Any,
+    children: Sequence[Wanted],
+    *,
+    loadbalancer_id: str,
+    tell: Tell | None = None,
+) -> Accepted:
+    """A load balancer and all below it are wanted, in one transaction. `tell`: what is shown of it, in the same."""
     project_id = project_of(caller, body)
     require(caller, rule(LOADBALANCER, "post"), project_id)
     at = moment()
@@ -111,13 +123,25 @@ def create_tree(door: Door, caller: Caller, body: Any, children: Sequence[Wanted
         bundles.keep(tx, door, row.id, project_id, found.bundles)
         work.begin(tx, row.id)
         write_ports(tx, vips, at)
-        return accept(tx, caller, Wish("create", LOADBALANCER.name, row.id, row.id, project_id, rows.FIRST))
+        effects = [Effect("create", kind.name, child.id, called(vars(child))) for kind, child in below]
+        known = called(vars(row))
+        wish = Wish("create", LOADBALANCER.name, row.id, row.id, project_id, rows.FIRST, known, effects)
+        return accept(tx, caller, wish, tell=tell)
 
 
-def change(door: Door, caller: Caller, kind: Kind, key: str, body: Any, *, parent_id: str | None = None) -> Accepted:
-    """The resource is wanted as `body` says; what it does not name stays."""
+def change(  # noqa: PLR0913  a wish has this many parts
+    door: Door,
+    caller: Caller,
+    kind: Kind,
+    key: str,
+    body: Any,
+    *,
+    parent_id: str | None = None,
+    precondition: Precondition | None = None,
+) -> Accepted:
+    """The resource is wanted as `body` says; what it does not name stays. Raises PreconditionFailed."""
     if kind.root is None:
-        return catalog.change(door, caller, kind, key, body)
+        return catalog.change(door, caller, kind, key, body, precondition)
     at = moment()
     found = _fetched(door, caller, kind, key, body)
     with door.database.transaction() as tx:
@@ -126,6 +150,7 @@ def change(door: Door, caller: Caller, kind: Kind, key: str, body: Any, *, paren
         _require_special(caller, kind, body, "put", place.project_id)
         lock(tx, place.root_id)
         document = rows.get(tx, kind, key, parent_id=parent_id) or {}
+        require_unchanged(kind, document, precondition)
         with refused_with(found.faults):
             row = replace(kind.change(document, body, _defaults(door, kind)), updated_at=at)
         tree = _tree_with(tx, place.root_id, row)
@@ -133,16 +158,26 @@ def change(door: Door, caller: Caller, kind: Kind, key: str, body: Any, *, paren
         generation = work.ask(tx, place.root_id)
         rows.change(tx, kind, row, generation=generation, at=at)
         bundles.keep(tx, door, place.root_id, place.project_id, found.bundles)
-        ripple(tx, tree, row, changed_by(tree, row), generation, at)
-        return accept(tx, caller, Wish("update", kind.name, key, place.root_id, place.project_id, generation))
+        effects = ripple(tx, tree, row, changed_by(tree, row), generation, at)
+        detail = changed(kind, document, vars(row))
+        wish = Wish("update", kind.name, key, place.root_id, place.project_id, generation, detail, effects)
+        return accept(tx, caller, wish)
 
 
-def delete(
-    door: Door, caller: Caller, kind: Kind, key: str, *, parent_id: str | None = None, cascade: bool = False
+def delete(  # noqa: PLR0913  a wish has this many parts
+    door: Door,
+    caller: Caller,
+    kind: Kind,
+    key: str,
+    *,
+    parent_id: str | None = None,
+    cascade: bool = False,
+    precondition: Precondition | None = None,
 ) -> Accepted:
-    """The resource is no longer wanted, nor what is part of it; `cascade`: a load balancer's children either."""
+    """The resource is no longer wanted, nor what is part of it; `cascade`: a load balancer's children either. Raises
+    PreconditionFailed."""
     if kind.root is None:
-        return catalog.delete(door, caller, kind, key)
+        return catalog.delete(door, caller, kind, key, precondition)
     at = moment()
     with door.database.transaction() as tx:
         place = locate(tx, kind, key, parent_id)
@@ -150,17 +185,19 @@ def delete(
         lock(tx, place.root_id)
         loadbalancer, known = trees.rows_of(tx, place.root_id, members=False)
         tree = link(loadbalancer, known)
-        row = kind.load(rows.get(tx, kind, key, parent_id=parent_id) or {})
+        document = rows.get(tx, kind, key, parent_id=parent_id) or {}
+        require_unchanged(kind, document, precondition)
+        row = kind.load(document)
         if not cascade and (faults := list(delete_faults(tree, row))):
             raise Refused(faults)
         generation = work.ask(tx, place.root_id)
-        delete_below(tx, kind, [key], generation)
+        effects = delete_below(tx, kind, [key], generation)
         rows.delete(tx, kind, [key], generation=generation)
         if not isinstance(row, LoadBalancer):
-            ripple(tx, tree, row, changed_without(tree, row), generation, at)
-        return accept(
-            tx, caller, Wish("delete", kind.name, key, place.root_id, place.project_id, generation), shown=False
-        )
+            effects += ripple(tx, tree, row, changed_without(tree, row), generation, at)
+        told = called(vars(row))
+        wish = Wish("delete", kind.name, key, place.root_id, place.project_id, generation, told, effects)
+        return accept(tx, caller, wish, shown=False)
 
 
 def _hook(door: Door, kind: Kind, body: Any, given: Mapping[str, Any]) -> tuple[str, str]:

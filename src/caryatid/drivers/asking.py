@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests to services that are not ours: with a deadline for the whole, and a limit to what they may answer."""
 
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import httpx2
 
-from caryatid.model.secret import BYTES_MAX
-
-from .base import SecretsError
-
 CONNECT_S = 2.0
-ANSWER_BYTES_MAX = 2 * BYTES_MAX
+CONNECTIONS_MAX = 32
+ANSWER_BYTES_MAX = 1 << 17
+
+
+class NotAnsweredError(Exception):
+    """It is not there, not in time, or not as it should be. `str()` is a sentence for the operator."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +27,20 @@ class Answer:
 
 @dataclass(frozen=True)
 class Asking:
-    """A client, and how long an answer may take in all."""
+    """A client, and how long an answer may take in all. Threads may share it."""
 
     http: httpx2.Client
     timeout_s: float
 
+    @classmethod
+    def of(cls, authorities: str, timeout_s: float) -> Self:
+        """One that checks certificates against the authorities (PEM; empty: the machine's)."""
+        context = ssl.create_default_context(cadata=authorities or None)
+        limits = httpx2.Limits(max_connections=CONNECTIONS_MAX)
+        return cls(httpx2.Client(verify=context, follow_redirects=False, trust_env=False, limits=limits), timeout_s)
+
     def ask(self, method: str, url: str, *, headers: Mapping[str, str], body: Any = None) -> Answer:
-        """What is answered, whatever it is. Raises SecretsError if nothing is in time, or too much."""
+        """What is answered, whatever it is. Raises NotAnsweredError if nothing is in time, or too much."""
         host = httpx2.URL(url).host
         deadline = time.monotonic() + self.timeout_s
         timeout = httpx2.Timeout(self.timeout_s, connect=CONNECT_S)
@@ -41,11 +50,11 @@ class Asking:
                 for chunk in response.iter_bytes():
                     content += chunk
                     if len(content) > ANSWER_BYTES_MAX:
-                        raise SecretsError(f"{host} answers more than {ANSWER_BYTES_MAX} bytes.")
+                        raise NotAnsweredError(f"{host} answers more than {ANSWER_BYTES_MAX} bytes.")
                     if time.monotonic() > deadline:
-                        raise SecretsError(f"{host} does not answer in time.")
+                        raise NotAnsweredError(f"{host} does not answer in time.")
                 return Answer(response.status_code, response.headers, bytes(content))
         except (httpx2.TransportError, httpx2.DecodingError, OSError) as error:
             late = isinstance(error, httpx2.TimeoutException)
             why = "no answer in time" if late else str(error) or type(error).__name__
-            raise SecretsError(f"{host} cannot be asked: {why}.") from error
+            raise NotAnsweredError(f"{host} cannot be asked: {why}.") from error

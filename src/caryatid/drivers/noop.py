@@ -179,7 +179,9 @@ class NoopNetworkDriver:
     takes_any_reference = True
 
     @classmethod
-    def connect(cls, setup: Setup) -> Self:  # noqa: ARG003  there is nobody to connect to
+    def connect(cls, setup: Setup) -> Self:
+        if setup.noop_delay_s:
+            WORLD.delay_s = setup.noop_delay_s
         return cls()
 
     def ensure_vips(self, amphora: Placed, vips: Sequence[Vip], stamp: Stamp) -> None:

@@ -3,7 +3,7 @@
 
 import ssl
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -74,6 +74,21 @@ class KeyManager:
     """For one request to either."""
 
 
+@dataclass(frozen=True)
+class Identity:
+    """The Keystone that says who asks."""
+
+    keystone: Keystone
+    public_url: str = ""
+    """Where users reach it; empty: as we do."""
+    authorities: str = ""
+    """PEM, against which its certificate is checked; empty: the machine's."""
+    timeout_s: float = 4.0
+    """For one request."""
+    cache_s: float = 60.0
+    """What it has said of a token is believed for so long."""
+
+
 class Keep(Protocol):
     """What this installation keeps itself (`control/secrets.py`). Both raise `drivers.secrets.base.SecretsError`."""
 
@@ -82,6 +97,52 @@ class Keep(Protocol):
 
     def container(self, key: str, project_id: str) -> Mapping[str, str]:
         """References of the secrets in the project's container, by name."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Whose a token is that is believed."""
+
+    token_id: str
+    user_id: str
+    project_id: str
+    roles: frozenset[str]
+    until: float
+    """When it ends, in seconds since the epoch; infinity: never."""
+
+
+@dataclass(frozen=True)
+class Membership:
+    """A project, and what a user may do there."""
+
+    id: str
+    name: str
+    roles: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Account:
+    """A user that may log in."""
+
+    user_id: str
+    hash: str | None
+    """Of its password; None: it has none."""
+    default_project_id: str | None
+    projects: Sequence[Membership]
+
+
+class Accounts(Protocol):
+    """Users and tokens that this installation knows itself (`control/accounts.py`)."""
+
+    def holder(self, digest: str, now: float) -> Holder | None:
+        """Whose the token of this digest is; that it was used is kept. None: it is not, or not any more, to be
+        believed."""
+
+    def account(self, name: str) -> Account | None:
+        """The user of that name, if it is enabled."""
+
+    def project(self, called: str) -> str | None:
+        """The id of the enabled project of that id or name."""
 
 
 @dataclass(frozen=True)
@@ -104,3 +165,9 @@ class Setup:
     """Secrets that this installation keeps itself."""
     key_manager: KeyManager | None = None
     """The Barbican of the settings."""
+    identity: Identity | None = None
+    """The Keystone of the settings."""
+    noop_delay_s: float = 0.0
+    """Seconds that the noop world takes for each act."""
+    accounts: Accounts | None = None
+    """Users that this installation knows itself."""

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What exists: every kind of resource, declared once. Pure."""
 
+from .access import ACCESS, PROJECT, ROLE, TOKEN, USER
 from .amphora import AMPHORA
 from .certificate import CERTIFICATE
+from .event import EVENT
 from .flavor import AVAILABILITY_ZONE, AVAILABILITY_ZONE_PROFILE, FLAVOR, FLAVORPROFILE
 from .healthmonitor import HEALTHMONITOR
 from .host import HOST
@@ -17,6 +19,7 @@ from .pool import POOL
 from .quota import QUOTA
 from .ratelimit import RATELIMITPOLICY, RATELIMITRULE
 from .secret import CONTAINER, SECRET
+from .subscription import DELIVERY, SUBSCRIPTION
 
 KINDS: tuple[Kind, ...] = (
     LOADBALANCER,
@@ -41,18 +44,27 @@ KINDS: tuple[Kind, ...] = (
     CERTIFICATE,
     SECRET,
     CONTAINER,
+    SUBSCRIPTION,
+    DELIVERY,
+    *ACCESS,
 )
 """Everything that is kept as a row with a document."""
+
+RECORDS: tuple[Kind, ...] = (JOB, EVENT)
+"""What is told of what was done and has happened; nobody wishes for it."""
 
 BY_NAME: dict[str, Kind] = {kind.name: kind for kind in KINDS}
 
 __all__ = [
+    "ACCESS",
     "AMPHORA",
     "AVAILABILITY_ZONE",
     "AVAILABILITY_ZONE_PROFILE",
     "BY_NAME",
     "CERTIFICATE",
     "CONTAINER",
+    "DELIVERY",
+    "EVENT",
     "FLAVOR",
     "FLAVORPROFILE",
     "HEALTHMONITOR",
@@ -67,10 +79,16 @@ __all__ = [
     "NETWORK",
     "POOL",
     "PORT",
+    "PROJECT",
     "QUOTA",
     "RATELIMITPOLICY",
     "RATELIMITRULE",
+    "RECORDS",
+    "ROLE",
     "SECRET",
     "SUBNET",
+    "SUBSCRIPTION",
+    "TOKEN",
+    "USER",
     "Kind",
 ]

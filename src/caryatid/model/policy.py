@@ -1,45 +1,66 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may do what: one table, with the rule names of Octavia's policy (facts: octavia.md §3)."""
+"""Who may do what: one table, with the rule names of Octavia's policy (facts: octavia.md §3), and what an operator's
+policy file says otherwise."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Self
 
 from caryatid.errors import Forbidden
 
-Who = Literal["read", "read-service", "read-global", "write", "admin", "read-quota", "read-quota-global", "write-quota"]
+from .checks import Check, RuleError, Target, Text, compiled, named_in
 
-ANYWHERE: dict[Who, frozenset[str]] = {
-    "read": frozenset({"admin", "load-balancer_admin", "load-balancer_global_observer"}),
-    "read-service": frozenset({"admin", "load-balancer_admin", "load-balancer_global_observer", "service"}),
-    "read-global": frozenset({"admin", "load-balancer_admin", "load-balancer_global_observer"}),
-    "write": frozenset({"admin", "load-balancer_admin"}),
-    "admin": frozenset({"admin", "load-balancer_admin"}),
-    "read-quota": frozenset(
-        {"admin", "load-balancer_admin", "load-balancer_global_observer", "load-balancer_quota_admin"}
+Who = Literal[
+    "read", "read-service", "read-global", "write", "admin", "read-quota", "read-quota-global", "write-quota", "own"
+]
+BASE: dict[str, str] = {
+    "context_is_admin": "role:admin or role:load-balancer_admin",
+    "project-member": "role:member and project_id:%(project_id)s",
+    "project-reader": "role:reader and project_id:%(project_id)s",
+    "service": "role:service",
+    "load-balancer:owner": "project_id:%(project_id)s",
+    "load-balancer:admin": "is_admin:True or role:admin or role:load-balancer_admin",
+    "load-balancer:global_observer": "role:admin or role:load-balancer_global_observer",
+    "load-balancer:quota-admin": "role:admin or role:load-balancer_quota_admin",
+    "load-balancer:member_and_owner": "rule:project-member or (role:load-balancer_member and rule:load-balancer:owner)",
+    "load-balancer:observer_and_owner": (
+        "rule:project-reader or (role:load-balancer_observer and rule:load-balancer:owner)"
     ),
-    "read-quota-global": frozenset(
-        {"admin", "load-balancer_admin", "load-balancer_global_observer", "load-balancer_quota_admin"}
+    "load-balancer:read": (
+        "rule:load-balancer:observer_and_owner or rule:load-balancer:global_observer or "
+        "rule:load-balancer:member_and_owner or rule:load-balancer:admin"
     ),
-    "write-quota": frozenset({"admin", "load-balancer_admin", "load-balancer_quota_admin"}),
+    "load-balancer:read-global": "rule:load-balancer:global_observer or rule:load-balancer:admin",
+    "load-balancer:write": "rule:load-balancer:member_and_owner or rule:load-balancer:admin",
+    "load-balancer:read-quota": (
+        "rule:load-balancer:observer_and_owner or rule:load-balancer:global_observer or "
+        "rule:load-balancer:member_and_owner or rule:load-balancer:quota-admin or rule:load-balancer:admin"
+    ),
+    "load-balancer:read-quota-global": (
+        "rule:load-balancer:global_observer or rule:load-balancer:quota-admin or rule:load-balancer:admin"
+    ),
+    "load-balancer:write-quota": "rule:load-balancer:quota-admin or rule:load-balancer:admin",
 }
-"""Roles that may do it to what any project owns."""
-
-READERS = frozenset({"reader", "member", "load-balancer_observer", "load-balancer_member"})
-WRITERS = frozenset({"member", "load-balancer_member"})
-AT_HOME: dict[Who, frozenset[str]] = {
-    "read": READERS,
-    "read-service": READERS,
-    "read-quota": READERS,
-    "write": WRITERS,
+"""What the rules of actions are made of, under Octavia's names. Both sets of roles count: Keystone's (`admin`,
+`member`, `reader`, `service`) and those of load balancing (`load-balancer_…`)."""
+SAYS: dict[Who, str] = {
+    "read": "rule:load-balancer:read",
+    "read-service": "rule:load-balancer:read or rule:service",
+    "read-global": "rule:load-balancer:read-global",
+    "write": "rule:load-balancer:write",
+    "admin": "rule:load-balancer:admin",
+    "read-quota": "rule:load-balancer:read-quota",
+    "read-quota-global": "rule:load-balancer:read-quota-global",
+    "write-quota": "rule:load-balancer:write-quota",
+    "own": "rule:load-balancer:admin or user_id:%(user_id)s",
 }
-"""Roles that may do it to what their own project owns, or what nobody owns (a flavor)."""
 
 READING: dict[str, Who] = {"get_all": "read", "get_one": "read"}
 WRITING: dict[str, Who] = {"post": "write", "put": "write", "delete": "write"}
 OPERATED: dict[str, Who] = {"post": "admin", "put": "admin", "delete": "admin"}
 HIDDEN: dict[str, Who] = {"get_all": "admin", "get_one": "admin"}
 EVERYWHERE: dict[str, Who] = {"get_all-global": "read-global"}
+ITSELF: dict[str, Who] = {"get_all": "own", "get_one": "own"}
 
 OCTAVIA: dict[str, dict[str, Who]] = {
     "loadbalancer": {
@@ -75,7 +96,14 @@ OCTAVIA: dict[str, dict[str, Who]] = {
     "flavor-profile": {**HIDDEN, **OPERATED},
     "availability-zone": {**READING, **OPERATED},
     "availability-zone-profile": {**HIDDEN, **OPERATED},
-    "amphora": {**HIDDEN, "delete": "admin", "put_config": "admin", "put_failover": "admin", "get_stats": "admin"},
+    "amphora": {
+        **HIDDEN,
+        "delete": "admin",
+        "put_config": "admin",
+        "put_failover": "admin",
+        "get_stats": "admin",
+        "get_diagnostics": "admin",
+    },
 }
 HOST_ACTS = ("put_drain", "put_enable", "put_evacuate", "put_revoke")
 OWN: dict[str, dict[str, Who]] = {
@@ -86,9 +114,22 @@ OWN: dict[str, dict[str, Who]] = {
     "certificate": {**READING, **EVERYWHERE},
     "secret": {**READING, **EVERYWHERE, **WRITING},
     "container": {**READING, **EVERYWHERE, "post": "write", "delete": "write"},
-    "job": {**READING, **EVERYWHERE},
+    "job": {**READING, **EVERYWHERE, "put_cancel": "admin"},
     "event": {**READING, **EVERYWHERE},
-    "status": {"get_all": "admin"},
+    "subscription": {
+        **READING,
+        **EVERYWHERE,
+        **WRITING,
+        "post_secret": "write",
+        "post_replay": "write",
+        "post_test": "write",
+    },
+    "delivery": READING,
+    "status": {"get_all": "read", **EVERYWHERE},
+    "project": {**READING, **OPERATED, "get_all-global": "admin"},
+    "user": {**ITSELF, **OPERATED, "get_all-global": "admin", "put:password": "own"},
+    "role": {**ITSELF, "get_all-global": "admin", "post": "admin", "delete": "admin"},
+    "token": {**ITSELF, "get_all-global": "admin", "post": "own", "delete": "own"},
 }
 """What Octavia does not have."""
 
@@ -101,7 +142,42 @@ def _rules() -> Iterator[tuple[str, Who]]:
 
 
 RULES: dict[str, Who] = dict(_rules())
-"""Every rule by its name, `os_load-balancer_api:<resource>:<action>`."""
+"""Every rule of an action by its name, `os_load-balancer_api:<resource>:<action>`."""
+TEXTS: dict[str, str] = {**BASE, **{rule: SAYS[who] for rule, who in RULES.items()}}
+"""What every rule says where no policy file says otherwise."""
+
+
+@dataclass(frozen=True, eq=False)
+class Policy:
+    """The rules in force."""
+
+    texts: Mapping[str, Text]
+    checks: Mapping[str, Check] = field(repr=False)
+
+    @classmethod
+    def of(cls, changed: Mapping[str, Text]) -> Self:
+        """The built-in rules, but for those that are `changed`; a rule of a new name may be added for others to name.
+
+        Raises RuleError.
+        """
+        texts = {**TEXTS, **changed}
+        checks = compiled(texts)
+        named = {name for text in changed.values() for name in named_in(text)}
+        for rule in changed.keys() - TEXTS.keys() - named:
+            raise RuleError(rule, "there is no such rule, and none of the others names it.")
+        return cls(texts, checks)
+
+
+BUILT_IN = Policy.of({})
+
+
+@dataclass(frozen=True)
+class Once:
+    """Under which key a request may come again (Idempotency-Key)."""
+
+    key: str
+    fingerprint: str
+    """Of what it asks for."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +190,11 @@ class Caller:
     request_id: str = ""
     is_admin: bool = False
     """May do everything, whatever the roles."""
+    once: Once | None = None
+    token_id: str = ""
+    """The token of ours by which it was identified: it makes none that may do more. Empty: by something else."""
+    policy: Policy = field(default=BUILT_IN, repr=False, compare=False)
+    """The rules by which it is judged."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +210,8 @@ class Shown:
     """X-Project-Id: for which of the user's projects it is, where that is not said by the token."""
     address: str = ""
     """Where it comes from."""
+    service_token: str = field(default="", repr=False)
+    """X-Service-Token: of a service that brings along its user's token."""
 
 
 @dataclass(frozen=True)
@@ -144,19 +227,17 @@ NOBODY = Caller(user_id="", project_id=None)
 """Whoever asks where it does not matter who asks."""
 
 
-def allowed(caller: Caller, rule: str, project_id: str | None) -> bool:
-    """Whether the caller may do what `rule` names to what the project owns; None: nobody owns it.
+def allowed(caller: Caller, rule: str, project_id: str | None, user_id: str | None = None) -> bool:
+    """Whether the caller may do what `rule` names to what the project owns, or the user; None: nobody owns it, and it
+    counts as the caller's project's (a flavor).
 
     Raises KeyError for a rule that is not in the table.
     """
-    who = RULES[rule]
-    if caller.is_admin or caller.roles & ANYWHERE[who]:
-        return True
-    at_home = project_id is None or project_id == caller.project_id
-    return at_home and bool(caller.roles & AT_HOME.get(who, frozenset()))
+    check = caller.policy.checks[rule]
+    return caller.is_admin or check(caller, Target(project_id or caller.project_id, user_id))
 
 
-def require(caller: Caller, rule: str, project_id: str | None) -> None:
+def require(caller: Caller, rule: str, project_id: str | None, user_id: str | None = None) -> None:
     """Raises Forbidden if the caller may not."""
-    if not allowed(caller, rule, project_id):
+    if not allowed(caller, rule, project_id, user_id):
         raise Forbidden("Policy does not allow this request to be performed.")

@@ -59,7 +59,7 @@ def _cidr(value: str) -> str:
         raise ValueError("Value should be IPv4 or IPv6 CIDR format") from None
 
 
-def _url(value: str) -> str:
+def http_url(value: str) -> str:
     try:
         parts = urlsplit(value)
         good = parts.scheme in {"http", "https"} and bool(parts.hostname)
@@ -106,7 +106,7 @@ Port = Annotated[Int, Field(ge=1, le=65535)]
 Url = Annotated[
     str,
     Field(max_length=255),
-    AfterValidator(_url),
+    AfterValidator(http_url),
     WithJsonSchema({"type": "string", "format": "uri", "maxLength": 255}),
 ]
 UrlPath = Annotated[str, Field(max_length=2048), AfterValidator(_url_path)]

@@ -18,6 +18,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 HOST = "host"
 CONTROLLER = "controller"
+INSPECTOR = "inspector"
+"""Asks agents how they are, and is obeyed by nobody: what an API's process shows."""
 CHECKER = "checker"
 AUTHORITY = "authority"
 """Role of a certificate by which one authority vouches for another (wire.enrolment.AUTHORITY_ROLE); nobody else's."""
@@ -38,7 +40,7 @@ class Identity(NamedTuple):
     """Who somebody is to us."""
 
     role: str
-    """`host`, `controller` or `checker:<region>`."""
+    """`host`, `controller`, `inspector` or `checker:<region>`."""
     id: str
 
 
@@ -119,9 +121,9 @@ def sign(authority: Authority, csr_pem: bytes, identity: Identity, now: datetime
 def check_identity(identity: Identity) -> None:
     """Raises CertificateRefused if the role is none of ours, or the id no DNS label or one that means a role."""
     role, _, region = identity.role.partition(":")
-    if not (identity.role in (HOST, CONTROLLER) or (role == CHECKER and REGION.fullmatch(region))):
+    if not (identity.role in (HOST, CONTROLLER, INSPECTOR) or (role == CHECKER and REGION.fullmatch(region))):
         raise CertificateRefused(f"There is no role {identity.role!r}.")
-    if not ID.fullmatch(identity.id) or identity.id.lower() in (HOST, CONTROLLER, CHECKER, AUTHORITY):
+    if not ID.fullmatch(identity.id) or identity.id.lower() in (HOST, CONTROLLER, INSPECTOR, CHECKER, AUTHORITY):
         raise CertificateRefused(f"{identity.id!r} cannot be an id.")
 
 

@@ -6,7 +6,7 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
-from caryatid import log
+from caryatid import log, metrics, tracing
 from caryatid.agent.run import listens, stop_data_plane
 from caryatid.agent.run import run as run_agent
 from caryatid.agent.settings import AgentSettings, Uplink
@@ -48,8 +48,10 @@ def receivers(settings: Settings) -> tuple[Sender, ...]:
 def run(settings: Settings, token_file: Path | None = None) -> None:
     """Runs amphorae until told to stop; SIGINT ends them too, SIGTERM leaves them serving."""
     log.configure(settings.log_level, settings.log_format, receivers(settings), service="agent")
+    tracing.configure(settings.otel_endpoint, "agent")
     process.follow_parent()
     process.keep_memory()
+    process.show_metrics(settings.agent_metrics_listen, metrics.shown((metrics.AGENT,)))
     asyncio.run(_serve(agent_settings(settings, token_file)))
 
 

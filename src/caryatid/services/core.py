@@ -11,15 +11,14 @@ from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 
-import prometheus_client
-
-from caryatid import log
+from caryatid import log, metrics, tracing
 from caryatid.agent.identity import Paths
 from caryatid.api.conductor import create_app
 from caryatid.config import Settings
-from caryatid.control import authority, initial, rotation, spares, stapling, watch
+from caryatid.control import authority, bootstrap, initial, rotation, spares, stapling, watch
 from caryatid.control.audit import Auditor
 from caryatid.control.authority import Registry
+from caryatid.control.census import Census
 from caryatid.control.credentials import LOOK_S, Credentials
 from caryatid.control.door import Door
 from caryatid.control.housekeeping import Duty, Housekeeper
@@ -27,6 +26,7 @@ from caryatid.services import CORE, loop, process, wiring
 from caryatid.services.agent import TOKEN
 from caryatid.services.health import Health
 from caryatid.services.judging import Judging
+from caryatid.services.webhooks import Webhooks
 from caryatid.services.worker import Worker
 from caryatid.store.database import Database
 from caryatid.store.wake import Wakeups
@@ -38,7 +38,9 @@ SETTLE_S = 0.5
 def run(settings: Settings, services: Sequence[str] = CORE, *, token_for_agent: bool = False) -> None:
     """These services run until told to stop. `token_for_agent`: an agent of this machine finds a token, if it needs
     one."""
-    log.configure(settings.log_level, settings.log_format, service=services[0] if len(services) == 1 else "core")
+    name = services[0] if len(services) == 1 else "core"
+    log.configure(settings.log_level, settings.log_format, service=name)
+    tracing.configure(settings.otel_endpoint, name)
     process.follow_parent()
     process.keep_memory()
     asyncio.run(_serve(settings, services, token_for_agent=token_for_agent))
@@ -52,6 +54,7 @@ async def _serve(settings: Settings, services: Sequence[str], *, token_for_agent
     identity = Credentials(registry, f"controller-{os.getpid()}") if registry else None
     door = wiring.door(settings, identity.client if identity else wiring.no_tls, database)
     initial.ensure(door)
+    bootstrap.ensure(database, settings)
     if registry and token_for_agent:
         _leave_token(registry)
     async with AsyncExitStack() as stack:
@@ -63,9 +66,11 @@ async def _serve(settings: Settings, services: Sequence[str], *, token_for_agent
             await stack.enter_async_context(_Receiver(settings, registry, door, identity))
         if "housekeeping" in services:
             await stack.enter_async_context(_Housekeeping(door, registry))
+            await stack.enter_async_context(Webhooks(door, wakeups))
         if "worker" in services:
             await stack.enter_async_context(_Working(door, wakeups))
-        _show_metrics(settings.metrics_listen)
+        counted = [Census(database)] if "housekeeping" in services else []
+        process.show_metrics(settings.metrics_listen, metrics.shown(services, *counted))
         process.ready()
         log.get().info("ready", services=list(services))
         await process.stopped()
@@ -76,17 +81,6 @@ async def _serve(settings: Settings, services: Sequence[str], *, token_for_agent
 def _registry(settings: Settings, database: Database) -> Registry | None:
     """Without hosts there is nobody to enrol or to hear."""
     return authority.open_registry(database, settings) if settings.compute_driver == "hosts" else None
-
-
-def _show_metrics(address: str) -> None:
-    """Metrics are shown at `address`; that somebody else listens there is no reason not to work."""
-    if not address:
-        return
-    host, port = process.split(address)
-    try:
-        prometheus_client.start_http_server(port, host)
-    except OSError as error:
-        log.get().warning("metrics are not shown", listen=address, reason=str(error))
 
 
 @contextmanager

@@ -10,6 +10,10 @@ import resource
 import signal
 from collections.abc import Iterator
 
+import prometheus_client
+from prometheus_client import CollectorRegistry
+
+from caryatid import log
 from caryatid.errors import CaryatidError
 
 READY_FD = "CARYATID_READY_FD"
@@ -41,6 +45,12 @@ def keep_memory() -> None:
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0)
 
 
+def open_many() -> None:
+    """As many connections as the system allows this process at all."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def ready() -> None:
     """Whoever started this process is told that it does its work now.
 
@@ -55,6 +65,17 @@ def ready() -> None:
         with contextlib.suppress(OSError):
             os.write(int(descriptor), b"1")
             os.close(int(descriptor))
+
+
+def show_metrics(address: str, registry: CollectorRegistry) -> None:
+    """Metrics are shown at `address` (empty: nowhere); that somebody else listens there is no reason not to work."""
+    if not address:
+        return
+    host, port = split(address)
+    try:
+        prometheus_client.start_http_server(port, host, registry)
+    except OSError as error:
+        log.get().warning("metrics are not shown", listen=address, reason=str(error))
 
 
 async def stopped() -> signal.Signals:

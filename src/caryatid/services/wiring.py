@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from caryatid.config import Settings
+from caryatid.control.accounts import Accounts
 from caryatid.control.check import tls_policy
 from caryatid.control.door import Door, provider
 from caryatid.control.secrets import Keep
 from caryatid.control.vault import Vault
 from caryatid.drivers import load
 from caryatid.drivers.amphora.base import AmphoraLoadBalancerDriver
-from caryatid.drivers.setup import Agents, KeyManager, Keystone, Setup
+from caryatid.drivers.setup import Agents, Identity, KeyManager, Keystone, Setup
 from caryatid.errors import CaryatidError
 from caryatid.plan.haproxy import LogSettings
 from caryatid.store.database import Database
@@ -70,6 +71,22 @@ def key_manager(settings: Settings) -> KeyManager | None:
         raise CaryatidError(f"The settings of Barbican cannot be used: {error}") from error
 
 
+def identity(settings: Settings) -> Identity | None:
+    """The Keystone of the settings. Raises CaryatidError for files that cannot be read."""
+    if not settings.keystone_url:
+        return None
+    try:
+        return Identity(
+            _keystone(settings),
+            settings.keystone_public_url,
+            authorities(settings.keystone_ca) if settings.keystone_ca else "",
+            settings.keystone_timeout_s,
+            settings.keystone_cache_s,
+        )
+    except (ValueError, OSError) as error:
+        raise CaryatidError(f"The settings of Keystone cannot be used: {error}") from error
+
+
 def _keystone(settings: Settings) -> Keystone:
     if settings.keystone_password_file is None:
         raise ValueError("keystone_url needs keystone_password_file.")
@@ -95,6 +112,9 @@ def door(settings: Settings, context: Callable[[], ssl.SSLContext] = no_tls, dat
         logs=log_settings(settings),
         keep=Keep(database, Vault(settings.state_dir)),
         key_manager=key_manager(settings),
+        identity=identity(settings),
+        noop_delay_s=settings.noop_delay_s,
+        accounts=Accounts(database),
     )
     driver: AmphoraLoadBalancerDriver = load("amphora", settings.amphora_driver).connect(setup)
     providers = provider(settings, driver, load("network", settings.network_driver).connect(setup))

@@ -5,13 +5,14 @@ import os
 import socket
 import threading
 import time
+from contextlib import AbstractContextManager
 
-from caryatid import log, metrics
+from caryatid import log, metrics, tracing
 from caryatid.control.attempt import Attempt
 from caryatid.control.door import Door
 from caryatid.control.reconcile import attend
 from caryatid.errors import LeaseLost
-from caryatid.store import work
+from caryatid.store import traces, work
 from caryatid.store.wake import Wakeups
 
 from . import loop
@@ -64,7 +65,7 @@ class Worker:
         with self._lock:
             self._attempts.add(attempt)
         try:
-            with metrics.RECONCILE_SECONDS.time():
+            with metrics.RECONCILE_SECONDS.time(), self._traced(attempt.claim.root_id):
                 outcome = attend(self._door, attempt)
             kind = type(outcome).__name__.lower()
             metrics.RECONCILES.labels(kind).inc()
@@ -74,6 +75,11 @@ class Worker:
         finally:
             with self._lock:
                 self._attempts.discard(attempt)
+
+    def _traced(self, root_id: str) -> AbstractContextManager[None]:
+        """The attempt is a part of the newest request for it, and belongs to the others that it covers."""
+        *others, asked = ("", *traces.of(self._door.database, root_id)) if tracing.on() else ("",)
+        return tracing.span("attempt", parent=asked, links=[one for one in others if one], root=root_id)
 
     def _keep_leases(self) -> None:
         loop.every("leases", FLUSH_S, self._renew, self._stop)

@@ -23,6 +23,8 @@ class Done:
 
     generation: int
     culprits: Mapping[str, str] = field(default_factory=dict)
+    remedy: str = ""
+    """What would help the culprits."""
     left: str = ""
     """What is left to do though nobody waits for it (a standby is behind, an old amphora still there): looked at again
     after a growing pause. Nothing: an empty sentence."""
@@ -35,6 +37,8 @@ class Again:
     reason: str
     generation: int
     after_s: float | None = None
+    remedy: str = ""
+    """What would help, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class Failed:
 
     reason: str
     generation: int
+    remedy: str = ""
 
 
 Outcome = Done | Again | Failed

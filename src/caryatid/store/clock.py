@@ -16,6 +16,11 @@ def text(epoch_s: float) -> str:
     return datetime.fromtimestamp(epoch_s, UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
 
 
+def epoch_s(moment: str) -> float:
+    """The same, back."""
+    return datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp()
+
+
 def now(tx: Tx) -> float:
     """Seconds since the epoch by the one clock that all nodes share: the database's."""
     if tx.database.dialect == POSTGRESQL:

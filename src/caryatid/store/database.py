@@ -3,7 +3,8 @@
 
 import socket
 import sqlite3
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import Any, Final
 
 import orjson
 from pydantic import BaseModel
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
 
+from caryatid import metrics
 from caryatid.errors import Busy
 
 SQLITE: Final = "sqlite"
@@ -26,6 +28,7 @@ STATEMENTS_CACHED: Final = 1024
 SPARE_CONNECTIONS: Final = 16
 BUSY_STATES: Final = frozenset({"55P03", "57014", "40P01", "40001", "53300", "57P01", "57P02", "57P03", "25P03"})
 """SQLSTATEs after which the same transaction may succeed: locks, deadlock, too many connections, restarts."""
+_SNAPSHOT = text("SELECT CAST(pg_current_snapshot() AS text)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,9 @@ class Database:
         snapshot = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
         self._writer = self._engine
         self._reader = self._engine.execution_options(**(snapshot if self.dialect == POSTGRESQL else {}))
+        self._instant = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._witness: sqlite3.Connection | None = None
+        self._witnessing = threading.Lock()
         self.doorbell: socket.socket | None = None
         """Where wake-ups are sent from, between processes that share a SQLite file."""
         if self.dialect == SQLITE:
@@ -65,7 +71,7 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Tx]:
         """Everything or nothing; on SQLite one at a time, on PostgreSQL READ COMMITTED with locks on rows."""
-        with _busy(), self._writer.connect() as connection, connection.begin():
+        with metrics.DATABASE_SECONDS.time(), _busy(), self._writer.connect() as connection, connection.begin():
             self._begin(connection, "BEGIN IMMEDIATE")
             tx = Tx(connection, self)
             yield tx
@@ -79,6 +85,18 @@ class Database:
             self._begin(connection, "BEGIN")
             yield Tx(connection, self)
 
+    def version(self) -> Hashable:
+        """The same twice, in one process: nothing was committed between. Microseconds on SQLite (`PRAGMA
+        data_version`, which tells a connection of what others have committed); one question to PostgreSQL."""
+        with _busy():
+            if self.dialect == POSTGRESQL:
+                with self._instant.connect() as connection:
+                    return str(connection.execute(_SNAPSHOT).scalar_one())
+            with self._witnessing:
+                if self._witness is None:
+                    self._witness = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
+                return int(self._witness.execute("PRAGMA data_version").fetchone()[0])
+
     def _begin(self, connection: Connection, how: str) -> None:
         """sqlite3 would begin only at the first change, and then find its snapshot outdated. Said to the driver itself:
         an event of the engine's would make every statement slower."""
@@ -89,6 +107,8 @@ class Database:
     def close(self) -> None:
         """No connection is left open; the database can no longer be used."""
         self._engine.dispose()
+        if self._witness is not None:
+            self._witness.close()
         if self.doorbell is not None:
             self.doorbell.close()
 
@@ -149,13 +169,16 @@ def _busy() -> Iterator[None]:
     try:
         yield
     except PoolTimeoutError:
+        metrics.DATABASE_BUSY.inc()
         raise Busy("All database connections are in use. Try again.") from None
     except sqlite3.OperationalError as error:
         if _locked(error):
+            metrics.DATABASE_BUSY.inc()
             raise Busy("The database is busy. Try again.") from None
         raise
     except DBAPIError as error:
         if error.connection_invalidated or _locked(error.orig):
+            metrics.DATABASE_BUSY.inc()
             raise Busy("The database is busy. Try again.") from None
         raise
 

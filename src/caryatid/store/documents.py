@@ -8,13 +8,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, Select, Table, and_, func, literal_column, select, union_all
 
-from caryatid.model import AMPHORA, BY_NAME, HOST
+from caryatid.model import AMPHORA, BY_NAME, HOST, SUBSCRIPTION
 from caryatid.model.field import Back
 from caryatid.model.kind import Kind
 
 from . import status
 from .sql import listing
-from .tables import OBSERVATION, TABLES, root_column
+from .tables import OBSERVATION, PROGRESS, SUBSCRIPTION_STATE, TABLES, root_column
 
 Json = dict[str, Any]
 
@@ -58,6 +58,9 @@ def reading(name: str, dialect: str) -> Reading:
         host = TABLES[HOST.name]
         source = table.outerjoin(host, host.c.id == table.c.compute_id)
         values["cert_expiration"] = host.c.spec["certificate_expiration"].as_string()
+    if kind is SUBSCRIPTION:
+        source = table.join(SUBSCRIPTION_STATE, SUBSCRIPTION_STATE.c.subscription_id == table.c.id)
+        values |= {name: SUBSCRIPTION_STATE.c[name] for name in PROGRESS}
     values |= {a.name: _back(kind, a.name, a.back, dialect) for a in kind if a.back}
     names = tuple(values)
     statement = select(*(values[name].label(name) for name in names), table.c.spec).select_from(source)

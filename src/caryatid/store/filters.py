@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 
 from caryatid.errors import Fault, Refused
-from caryatid.model import AMPHORA, BY_NAME
+from caryatid.model import AMPHORA, BY_NAME, NETWORK, SUBNET
 from caryatid.model.kind import Kind
 from caryatid.model.types import FALSE, TRUE
 
@@ -74,7 +74,9 @@ class Query:
     """Id of the last row of the page before (of the first of the page after, with page_reverse)."""
     page_reverse: bool = False
     project_id: str | None = None
-    """Only this project's."""
+    """Only what is this project's, or shared with it."""
+    changed_since: str | None = None
+    """Only those that somebody has changed at this moment, or later."""
     parent_id: str | None = None
 
 
@@ -102,6 +104,10 @@ class Source:
     tie: tuple[Sort, ...]
     """Sort keys that are always appended; the last is unique."""
     dialect: str
+    changed: ColumnElement[Any] | None = None
+    """When somebody has changed a row last."""
+    shared: ColumnElement[bool] | None = None
+    """Rows that every project sees as if they were its own."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,7 @@ class Shape:
     project: bool
     parent: bool
     reverse: bool
+    changed: bool
 
 
 @cache
@@ -145,7 +152,21 @@ def source(name: str, dialect: str) -> Source:
     tie: tuple[Sort, ...] = tuple((column, "asc") for column in ("created_at", unique) if column in values)
     project, parent = _owners(kind)
     spec = read.table.c.spec if "tags" in kind.attributes else None
-    return Source(read.select, read.table.c[kind.key], values, spec, project, parent, tie, dialect)
+    changed = read.table.c.get("updated_at")
+    shared = _shared(kind, dialect)
+    return Source(read.select, read.table.c[kind.key], values, spec, project, parent, tie, dialect, changed, shared)
+
+
+def _shared(kind: Kind, dialect: str) -> ColumnElement[bool] | None:
+    """A shared network, and its subnets."""
+    table = TABLES[NETWORK.name]
+    shared = inside(dialect, table.c.spec, NETWORK.attributes["shared"], bool).is_(True)
+    if kind is NETWORK:
+        return shared
+    if kind is SUBNET:
+        networks = select(table.c.id).where(shared)
+        return TABLES[SUBNET.name].c.network_id.in_(networks)
+    return None
 
 
 def _owners(kind: Kind) -> tuple[ColumnElement[Any] | None, ColumnElement[Any] | None]:
@@ -192,6 +213,10 @@ def _shape(of: Source, query: Query) -> tuple[Shape, dict[str, Any]]:
         parts.own("project", query.project_id, of.project)
     if query.parent_id is not None:
         parts.own("parent", query.parent_id, of.parent)
+    if query.changed_since is not None:
+        parts.values["since"] = query.changed_since
+        if of.changed is None:
+            parts.faults.append(Fault(BAD_NAME, "changed_since"))
     if parts.faults:
         raise Refused(parts.faults)
     if query.limit is not None:
@@ -212,6 +237,7 @@ def _shape(of: Source, query: Query) -> tuple[Shape, dict[str, Any]]:
         project=query.project_id is not None,
         parent=query.parent_id is not None,
         reverse=query.page_reverse,
+        changed=query.changed_since is not None,
     )
     return shape, parts.values
 
@@ -323,6 +349,8 @@ def _statement(of: Source, shape: Shape) -> Select[Any]:
     where += [of.values[name].expression.is_(None) for name in shape.nulls]
     where += [_any_of(of, name, null=null) for name, null in shape.any_of]
     where += _tags(of, shape.tags)
+    if shape.changed:
+        where.append(of.changed >= bindparam("since", type_=String))
     if shape.after is not None:
         where.append(_beyond(of, shape.sort, shape.after))
     order = [_ordered(of, name, way) for name, way in shape.sort]
@@ -341,7 +369,8 @@ def _statement(of: Source, shape: Shape) -> Select[Any]:
 def _owned(of: Source, *, project: bool, parent: bool) -> list[ColumnElement[bool]]:
     where: list[ColumnElement[bool]] = []
     if project and of.project is not None:
-        where.append(of.project == bindparam("project", type_=String))
+        own = of.project == bindparam("project", type_=String)
+        where.append(own if of.shared is None else or_(own, of.shared))
     if parent and of.parent is not None:
         where.append(of.parent == bindparam("parent", type_=String))
     return where

@@ -29,13 +29,18 @@ from .tables import BINDING, OBSERVATION, STATISTIC, TABLES, root_column
 BELOW: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind.root == LOADBALANCER.name and not kind.is_root)
 
 
-def remove_gone(tx: Tx, root_id: str, observed: int) -> bool:
-    """Rows that were deleted by generation `observed` are no more, nor what was seen of them; True: the root too.
+def find_gone(tx: Tx, root_id: str, observed: int) -> list[tuple[str, str, int]]:
+    """(kind, id, generation in which it was deleted) of what the root no longer has in generation `observed`."""
+    return [(*row,) for row in tx.connection.execute(_gone(), {"root": root_id, "observed": observed})]
+
+
+def remove_gone(tx: Tx, root_id: str, observed: int, found: Iterable[tuple[str, str, int]]) -> bool:
+    """What was `found` gone is no more, nor what was seen of it; True: the root, deleted by `observed`, neither.
 
     Jobs, attempts and events stay.
     """
     gone: dict[str, list[str]] = {}
-    for kind, key in tx.connection.execute(_gone(), {"root": root_id, "observed": observed}):
+    for kind, key, _ in found:
         gone.setdefault(kind, []).append(key)
     for kind, ids in gone.items():
         _remove(tx, kind, ids)
@@ -94,7 +99,7 @@ def _remove_root(tx: Tx, root_id: str, observed: int) -> bool:
 @cache
 def _gone() -> CompoundSelect[Any]:
     deleted = "deleted_generation"  # "is not null" is what the index says
-    return _each(lambda table: [table.c[deleted].is_not(None), table.c[deleted] <= bindparam("observed")])
+    return _each(lambda table: [table.c[deleted].is_not(None), table.c[deleted] <= bindparam("observed")], deleted)
 
 
 @cache
@@ -102,12 +107,13 @@ def _refused() -> CompoundSelect[Any]:
     return _each(lambda table: [table.c.failed_generation.is_not(None)])
 
 
-def _each(these: Any) -> CompoundSelect[Any]:
-    """(kind, id) of the rows of a root that satisfy `these`."""
+def _each(these: Any, *more: str) -> CompoundSelect[Any]:
+    """(kind, id, *more) of the rows of a root that satisfy `these`."""
 
     def part(kind: Kind) -> Any:
         table: Table = TABLES[kind.name]
         own: ColumnElement[bool] = table.c[root_column(kind)] == bindparam("root")
-        return select(literal_column(f"'{kind.name}'"), table.c.id).where(own, *these(table))
+        shown = (table.c[name] for name in ("id", *more))
+        return select(literal_column(f"'{kind.name}'"), *shown).where(own, *these(table))
 
     return union_all(*(part(kind) for kind in BELOW))

@@ -1,34 +1,64 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Receipts of accepted changes, and the attempts to carry them out with their log lines."""
+"""Receipts of accepted changes: opened with the change, shown with what was done for it, ended with what came of it."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
 from uuid import uuid4
 
-from sqlalchemy import (
-    and_,
-    bindparam,
-    case,
-    delete,
-    func,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import ColumnElement, and_, bindparam, case, null, or_, select, update
 
-from . import clock, events, filters, wake
-from .claim import Again, Claim, Done, Failed, Outcome
-from .database import Database, Tx
+from caryatid.model.event import WORKER
+from caryatid.model.policy import Caller
+
+from . import attempts, clock, events, filters, wake
+from .claim import Claim
+from .database import Tx
 from .filters import Query, Source, Value
 from .sql import among, listed, storable
-from .tables import ATTEMPT, JOB, WORK
+from .tables import ATTEMPT, JOB, JOB_ARCHIVE, WORK
 
-LINES_MAX: Final = 1000
-LINE_LENGTH_MAX: Final = 2000
 ATTEMPTS_SHOWN_MAX: Final = 20
-OUTCOMES: dict[type, str] = {Done: "done", Again: "again", Failed: "failed"}
+SUCCEEDED, FAILED, SUPERSEDED, CANCELLED = "succeeded", "failed", "superseded", "cancelled"
+SERIAL_BITS: Final = 16
+"""Of a serial: how often its attempt was written to; above them stands the attempt's fence, so that it never falls."""
+BOUNDS: dict[str, tuple[str, str]] = {
+    "created_since": ("created_at", ">="),
+    "created_until": ("created_at", "<"),
+    "ended_since": ("ended_at", ">="),
+    "ended_until": ("ended_at", "<"),
+}
+"""Parameters of a list that bound a time: attribute, and how it is compared."""
+
+
+@dataclass(frozen=True)
+class End:
+    """What has come of all that was asked for up to a generation."""
+
+    generation: int
+    reason: str = ""
+    """Why all of it failed; nothing: it did not."""
+    remedy: str = ""
+    culprits: Mapping[str, str] = field(default_factory=dict)
+    """What failed alone (id → reason)."""
+    gone: Mapping[str, int] = field(default_factory=dict)
+    """What is no more (id → generation in which it was deleted)."""
+
+    def of(self, job: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
+        """State, reason and remedy of the job."""
+        if job["action"] != "delete" and (moot := self._moot(job)):
+            return SUPERSEDED, moot, None
+        reason = self.reason or self.culprits.get(job["resource_id"])
+        return (FAILED, reason, self.remedy or None) if reason else (SUCCEEDED, None, None)
+
+    def _moot(self, job: Mapping[str, Any]) -> str:
+        """What made the job moot: what it is about, or its load balancer, was deleted by a later change."""
+        for kind, key in ((job["resource_type"], job["resource_id"]), ("loadbalancer", job["loadbalancer_id"])):
+            if self.gone.get(key, 0) > job["generation"]:
+                return f"A later change deleted {kind} {key}."
+        return ""
 
 
 def open(  # noqa: A001, PLR0913  a receipt has this many parts
@@ -42,9 +72,13 @@ def open(  # noqa: A001, PLR0913  a receipt has this many parts
     generation: int,
     user_id: str = "",
     request_id: str = "",
+    undo: Mapping[str, Any] | None = None,
 ) -> str:
-    """A receipt for `generation` of the root; its id."""
-    job_id = str(uuid4())
+    """A receipt for `generation` of the root; its id. Without a root it has taken effect at once.
+
+    `undo`: what cancelling it has to put back.
+    """
+    job_id, at = str(uuid4()), clock.text(time.time())
     row = {
         "id": job_id,
         "project_id": project_id,
@@ -55,159 +89,243 @@ def open(  # noqa: A001, PLR0913  a receipt has this many parts
         "resource_id": resource_id,
         "loadbalancer_id": root_id,
         "generation": generation,
-        "created_at": clock.text(time.time()),
+        "created_at": at,
+        "undo": undo or None,
     }
-    tx.connection.execute(_OPENED, row)
+    at_once = {"ended_at": at, "outcome": SUCCEEDED, "ended_fence": 0} if root_id is None else _NOT_ENDED
+    tx.connection.execute(_OPENED, row | at_once)
     return job_id
 
 
 def get(tx: Tx, job_id: str) -> dict[str, Any] | None:
-    """The job as model.job.Job has it, with its log."""
+    """The job as model.job.Job has it, with its log; of one that is archived, without."""
     if not storable(job_id):
         return None
-    of = _source(tx.database.dialect)
-    row = tx.connection.execute(of.select.where(JOB.c.id == job_id), {"now": clock.now(tx)}).mappings().first()
-    if row is None:
-        return None
-    job = _document(dict(row))
-    covering = _attempts(tx, [job])[job["id"]]
-    return _with_attempts(job, covering, log=True)
+    found = some(tx, [job_id])
+    if found:
+        return found[0]
+    row = tx.connection.execute(_source(tx.database.dialect, archived=True).select.where(_ARCHIVED), {"key": job_id})
+    kept = row.mappings().first()
+    return _archived(dict(kept)) if kept else None
 
 
-def page(tx: Tx, query: Query) -> list[dict[str, Any]]:
-    """Jobs, without their logs; without other sort keys the oldest first. Raises Refused."""
-    of = _source(tx.database.dialect)
+def some(tx: Tx, ids: Iterable[str]) -> list[dict[str, Any]]:
+    """The jobs of these that are not archived, with their logs, in no order."""
+    dialect = tx.database.dialect
+    statement = _source(dialect).select.where(among(dialect, JOB.c.id, "ids"))
+    given = {"ids": listed(dialect, filter(storable, ids)), "now": clock.now(tx)}
+    return _documents(tx, _rows(tx, statement, given), log=True)
+
+
+def page(
+    tx: Tx, query: Query, *, archived: bool = False, bounds: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """Jobs, without their logs; without other sort keys the oldest first. `bounds`: see BOUNDS. Raises Refused."""
+    bounds = bounds or {}
+    of = _source(tx.database.dialect, archived=archived, bounds=tuple(sorted(bounds)))
     names = of.select.selected_columns.keys()
-    rows = filters.run(tx, of, query, now=clock.now(tx))
-    found = [_document(dict(zip(names, row, strict=True))) for row in rows]
-    covering = _attempts(tx, found)
-    return [_with_attempts(job, covering[job["id"]], log=False) for job in found]
+    given = bounds if archived else {"now": clock.now(tx), **bounds}
+    rows = [dict(zip(names, row, strict=True)) for row in filters.run(tx, of, query, **given)]
+    return [_archived(row) for row in rows] if archived else _documents(tx, rows, log=False)
 
 
-def begin_attempt(tx: Tx, held: Claim, generation: int) -> None:
-    """The attempt of this claim is on its way; it covers jobs up to `generation`."""
-    row = {"root_id": held.root_id, "fence": held.fence, "generation": generation}
-    row |= {"started_at": clock.text(time.time()), "log": []}
-    tx.connection.execute(ATTEMPT.insert(), row)
-    wake.notify(tx, "jobs")
-
-
-def write_lines(database: Database, held: Claim, lines: Sequence[tuple[float, str]]) -> None:
-    """(seconds since the epoch, text) are added to the log of the claim's attempt, up to LINES_MAX."""
-    new = [[clock.text(at), text[:LINE_LENGTH_MAX]] for at, text in lines]
-    this = {"root": held.root_id, "token": held.fence}
-    with database.transaction() as tx:
-        log = tx.connection.execute(_LOG, this).scalar()
-        if log is not None and len(log) < LINES_MAX:
-            tx.connection.execute(_WRITE_LOG, {**this, "lines": [*log, *new][:LINES_MAX]})
-            wake.notify(tx, "jobs")
-
-
-def end_attempt(tx: Tx, held: Claim, outcome: Outcome) -> None:
-    """The attempt has come to this; work.settle calls it."""
-    reason = None if isinstance(outcome, Done) else outcome.reason
-    ended = {"when": clock.text(time.time()), "how": OUTCOMES[type(outcome)], "said": reason}
-    tx.connection.execute(_END_ATTEMPT, {"root": held.root_id, "token": held.fence, **ended})
-
-
-def end(
-    tx: Tx,
-    root_id: str,
-    generation: int,
-    now: float,
-    *,
-    culprits: Mapping[str, str] | None = None,
-    reason: str | None = None,
-) -> None:
-    """Jobs up to `generation` have ended: all failed for `reason`, or those about `culprits` (id → reason) alone."""
-    rows = tx.connection.execute(_OPEN, {"root": root_id, "upto": generation}).mappings().all()
+def end(tx: Tx, held: Claim, said: End, now: float) -> None:
+    """What was asked for up to `said.generation` has ended, by the attempt of this claim."""
+    rows = _rows(tx, _OPEN, {"root": held.root_id, "upto": said.generation})
     if not rows:
         return
-    why = culprits or {}
     ended = []
     for row in rows:
-        because = reason or why.get(row["resource_id"])
-        how = "failed" if because else "succeeded"
-        ended.append({"key": row["id"], "said": because, "how": how, "when": clock.text(now)})
-    tx.connection.execute(_END, ended)
-    events.append_all(tx, [_ended(dict(row), end["said"]) for row, end in zip(rows, ended, strict=True)])
+        state, reason, remedy = said.of(row)
+        ended.append({"key": row["id"], "how": state, "said": reason, "cure": remedy})
+    when = {"when": clock.text(now), "fence": held.fence}
+    tx.connection.execute(_END, [one | when for one in ended])
+    events.append_all(tx, [_ended(row, one, WORKER) for row, one in zip(rows, ended, strict=True)])
+    wake.notify(tx, attempts.CHANNEL)
 
 
-def purge(tx: Tx, before: str) -> int:
-    """Jobs that ended before `before`, and attempts, are gone; how many jobs they were.
-
-    An attempt whose worker was killed never ended; it is as old as its beginning.
-    """
-    tx.connection.execute(delete(ATTEMPT).where(func.coalesce(ATTEMPT.c.ended_at, ATTEMPT.c.started_at) < before))
-    return tx.connection.execute(delete(JOB).where(JOB.c.ended_at < before)).rowcount
+def tell_begun(tx: Tx, held: Claim, generation: int) -> None:
+    """There are events for jobs that the attempt of this claim is the first to cover."""
+    values = {"root": held.root_id, "fence": held.fence, "upto": generation}
+    events.append_all(tx, [_event(job, "begin", WORKER, None) for job in _rows(tx, _FIRST, values)])
 
 
-def _ended(row: Mapping[str, Any], reason: str | None) -> dict[str, Any]:
+def open_of(tx: Tx, root_id: str) -> list[dict[str, Any]]:
+    """The jobs of the root that have not ended, as they are kept; the caller has the root's lock."""
+    return _rows(tx, _OPEN, {"root": root_id, "upto": (1 << 63) - 1})
+
+
+def cancel(tx: Tx, job: Mapping[str, Any], by: Caller, reason: str) -> None:
+    """The job, of `open_of`, has ended before it had begun."""
+    ended = {"key": job["id"], "how": CANCELLED, "said": reason, "cure": None}
+    tx.connection.execute(_END, {**ended, "when": clock.text(clock.now(tx)), "fence": 0})
+    events.append_all(tx, [_ended(job, ended, by)])
+    wake.notify(tx, attempts.CHANNEL)
+
+
+def set_undo(tx: Tx, job_id: str, undo: Mapping[str, Any]) -> None:
+    """Cancelling the job would put this back."""
+    tx.connection.execute(update(JOB).where(JOB.c.id == job_id).values(undo=undo or None))
+
+
+def begun(tx: Tx, job: Mapping[str, Any]) -> bool:
+    """Whether an attempt has covered it, or a worker has the root and may be about to. Nobody takes the root before the
+    transaction has ended."""
+    root_id = job["loadbalancer_id"]
+    work = tx.connection.execute(select(WORK.c.lease_until).where(WORK.c.root_id == root_id).with_for_update()).first()
+    covering = select(ATTEMPT.c.fence).where(ATTEMPT.c.root_id == root_id, ATTEMPT.c.generation >= job["generation"])
+    taken = work is not None and work.lease_until is not None
+    return taken or tx.connection.execute(covering.limit(1)).first() is not None
+
+
+def _rows(tx: Tx, statement: Any, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [dict(row) for row in tx.connection.execute(statement, given).mappings()]
+
+
+def _ended(job: Mapping[str, Any], ended: Mapping[str, Any], by: Caller) -> dict[str, Any]:
+    word = "error" if ended["how"] == FAILED else "end"
+    detail = {"state": ended["how"], **({"reason": ended["said"]} if ended["said"] else {})}
+    return _event(job, word, by, detail)
+
+
+def _event(job: Mapping[str, Any], word: str, by: Caller, detail: Mapping[str, Any] | None) -> dict[str, Any]:
     return events.happened(
-        f"{row['action']}.{'error' if reason else 'end'}",
-        row["resource_type"],
-        row["resource_id"],
-        project_id=row["project_id"],
-        root_id=row["loadbalancer_id"],
-        detail={"job_id": row["id"], "reason": reason},
+        f"{job['action']}.{word}",
+        job["resource_type"],
+        job["resource_id"],
+        by=by,
+        project_id=job["project_id"],
+        root_id=job["loadbalancer_id"],
+        job_id=job["id"],
+        detail=detail,
     )
 
 
+_NOT_ENDED: dict[str, Any] = {"ended_at": None, "outcome": None, "ended_fence": None}
 _OPENED = JOB.insert()
-_THIS = and_(ATTEMPT.c.root_id == bindparam("root"), ATTEMPT.c.fence == bindparam("token"))
-_LOG = select(ATTEMPT.c.log).where(_THIS).with_for_update()
-_WRITE_LOG = update(ATTEMPT).where(_THIS).values(log=bindparam("lines"))
-_HOW: dict[str, Any] = {"ended_at": bindparam("when"), "outcome": bindparam("how"), "reason": bindparam("said")}
-_END_ATTEMPT = update(ATTEMPT).where(_THIS).values(_HOW)
 _OPEN = select(JOB).where(
     JOB.c.loadbalancer_id == bindparam("root"), JOB.c.ended_at.is_(None), JOB.c.generation <= bindparam("upto")
 )
-_END = update(JOB).where(JOB.c.id == bindparam("key")).values(_HOW)
+_HOW: dict[str, Any] = {"ended_at": bindparam("when"), "outcome": bindparam("how"), "reason": bindparam("said")}
+_MORE: dict[str, Any] = {"remedy": bindparam("cure"), "ended_fence": bindparam("fence"), "undo": null()}
+_COVERED = select(ATTEMPT.c.fence).where(
+    ATTEMPT.c.root_id == bindparam("root"),
+    ATTEMPT.c.generation >= JOB.c.generation,
+    ATTEMPT.c.fence < bindparam("fence"),
+)
+_FIRST = _OPEN.where(~_COVERED.exists())
+_END = update(JOB).where(JOB.c.id == bindparam("key")).values(**_HOW, **_MORE)
+_ARCHIVED = JOB_ARCHIVE.c.id == bindparam("key")
+_INNER = ("outcome", "ended_fence", "undo")
+"""Columns that nobody sees."""
 
 
 @cache
-def _source(dialect: str) -> Source:
+def _source(dialect: str, *, archived: bool = False, bounds: tuple[str, ...] = ()) -> Source:
     """Jobs with their state: as it ended, else by what is being done about their root."""
-    state = case(
-        (JOB.c.outcome.is_not(None), JOB.c.outcome),
-        (WORK.c.lease_until > bindparam("now", type_=WORK.c.lease_until.type), "running"),
-        (WORK.c.tries > 0, "retrying"),
-        else_="queued",
-    )
-    of_root = WORK.c.root_id == JOB.c.loadbalancer_id
-    statement = select(JOB, state.label("state")).select_from(JOB.outerjoin(WORK, of_root))
-    values = {c.name: Value(c, c.type.python_type, bool(c.nullable)) for c in JOB.c if c.name != "outcome"}
+    table = JOB_ARCHIVE if archived else JOB
+    state: ColumnElement[Any] = table.c.outcome
+    if not archived:
+        state = case(
+            (JOB.c.outcome.is_not(None), JOB.c.outcome),
+            (WORK.c.lease_until > bindparam("now", type_=WORK.c.lease_until.type), "running"),
+            (WORK.c.tries > 0, "retrying"),
+            else_="queued",
+        )
+    known = [column for column in table.c if column.name not in {"outcome", "undo"}]
+    statement = select(*known, state.label("state"))
+    if not archived:
+        statement = statement.select_from(JOB.outerjoin(WORK, WORK.c.root_id == JOB.c.loadbalancer_id))
+    for name in bounds:
+        attribute, operator = BOUNDS[name]
+        statement = statement.where(table.c[attribute].op(operator)(bindparam(name)))
+    values = {c.name: Value(c, c.type.python_type, bool(c.nullable)) for c in JOB.c if c.name not in _INNER}
+    values = {name: Value(table.c[name], value.plain, value.nullable) for name, value in values.items()}
     values["state"] = Value(state, str, nullable=False)
     tie: tuple[filters.Sort, ...] = (("created_at", "asc"), ("id", "asc"))
-    return Source(statement, JOB.c.id, values, None, JOB.c.project_id, None, tie, dialect)
+    return Source(statement, table.c.id, values, None, table.c.project_id, None, tie, dialect)
 
 
-def _document(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name != "outcome"}
+def _documents(tx: Tx, rows: Sequence[Mapping[str, Any]], *, log: bool) -> list[dict[str, Any]]:
+    """The jobs as they are shown, from their rows and the attempts that covered them."""
+    covering = _covering(tx, [row["id"] for row in rows if row["loadbalancer_id"] is not None], log=log)
+    return [_document(row, covering.get(row["id"], ()), log=log) for row in rows]
 
 
-def _attempts(tx: Tx, found: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+def _covering(tx: Tx, ids: Sequence[str], *, log: bool) -> dict[str, list[Any]]:
     """Job id → the attempts that covered it, oldest first: begun before it ended, and of its generation or later."""
-    dialect = tx.database.dialect
-    before = or_(JOB.c.ended_at.is_(None), ATTEMPT.c.started_at <= JOB.c.ended_at)
-    covers = and_(ATTEMPT.c.root_id == JOB.c.loadbalancer_id, ATTEMPT.c.generation >= JOB.c.generation, before)
-    statement = select(JOB.c.id, ATTEMPT).select_from(JOB.join(ATTEMPT, covers)).order_by(ATTEMPT.c.fence)
-    groups: dict[str, list[Any]] = {job["id"]: [] for job in found}
-    if groups:
-        these = {"ids": listed(dialect, groups)}
-        for row in tx.connection.execute(statement.where(among(dialect, JOB.c.id, "ids")), these):
-            groups[row[0]].append(row)
+    groups: dict[str, list[Any]] = {}
+    if ids:
+        dialect = tx.database.dialect
+        for row in tx.connection.execute(_covered(dialect, log=log), {"ids": listed(dialect, ids)}):
+            groups.setdefault(row[0], []).append(row)
     return groups
 
 
-def _with_attempts(job: dict[str, Any], covering: Sequence[Any], *, log: bool) -> dict[str, Any]:
-    lines = [
-        {"at": at, "attempt": number, "text": text}
-        for number, attempt in list(enumerate(covering, start=1))[-ATTEMPTS_SHOWN_MAX:]
-        for at, text in (attempt.log if log else ())
-    ]
-    reason = job["reason"]
+@cache
+def _covered(dialect: str, *, log: bool) -> Any:
+    before = or_(JOB.c.ended_fence.is_(None), ATTEMPT.c.fence <= JOB.c.ended_fence)
+    covers = and_(ATTEMPT.c.root_id == JOB.c.loadbalancer_id, ATTEMPT.c.generation >= JOB.c.generation, before)
+    parts = [column for column in ATTEMPT.c if log or column.name != "log"]
+    statement = select(JOB.c.id, *parts).select_from(JOB.join(ATTEMPT, covers)).order_by(ATTEMPT.c.fence)
+    return statement.where(among(dialect, JOB.c.id, "ids"))
+
+
+def _document(row: Mapping[str, Any], covering: Sequence[Any], *, log: bool) -> dict[str, Any]:
+    job = {str(name): value for name, value in row.items() if name not in _INNER}  # JSON takes no other names
+    latest = covering[-1] if covering else None
     if job["ended_at"] is None:
-        reason = next((attempt.reason for attempt in reversed(covering) if attempt.reason), None)
-    started = covering[0].started_at if covering else None
-    return {**job, "attempts": len(covering), "started_at": started, "reason": reason, "log": lines}
+        said = next((attempt for attempt in reversed(covering) if attempt.reason), None)
+        job |= {"reason": said and said.reason, "remedy": said and said.remedy}
+    at_once = job["created_at"] if job["ended_at"] and job["loadbalancer_id"] is None else None
+    return {
+        **job,
+        "archived": False,
+        "attempts": len(covering),
+        "progress": {"done": latest.done, "known": latest.known} if latest else {"done": 0, "known": 0},
+        "started_at": covering[0].started_at if covering else at_once,
+        "serial": _serial(latest, ended=job["ended_at"] is not None),
+        "log": list(_lines(covering)) if log else [],
+    }
+
+
+def _lines(covering: Sequence[Any]) -> Iterable[dict[str, Any]]:
+    for number, attempt in list(enumerate(covering, start=1))[-ATTEMPTS_SHOWN_MAX:]:
+        for place, (at, text) in enumerate(attempt.log, start=1):
+            yield {"position": f"{number}.{place}", "at": at, "attempt": number, "text": text}
+
+
+def _serial(latest: Any, *, ended: bool) -> int:
+    written = (latest.fence << SERIAL_BITS) + min(latest.news, (1 << SERIAL_BITS) - 3) if latest else 0
+    return 1 + written + int(ended)
+
+
+def _archived(row: Mapping[str, Any]) -> dict[str, Any]:
+    job = {str(name): value for name, value in row.items() if name not in {"done", "known"}}
+    return {**job, "archived": True, "progress": {"done": row["done"], "known": row["known"]}, "log": []}
+
+
+def archive(tx: Tx, before: str, limit: int) -> int:
+    """Jobs that ended before `before`, `limit` of them at most, are archived; how many they were."""
+    dialect = tx.database.dialect
+    oldest = select(JOB.c.id).where(JOB.c.ended_at < before).order_by(JOB.c.ended_at).limit(limit)
+    ids = list(tx.connection.execute(oldest).scalars())
+    if not ids:
+        return 0
+    statement = _source(dialect).select.where(among(dialect, JOB.c.id, "ids"))
+    given = {"ids": listed(dialect, ids)}
+    rows = _rows(tx, statement, {**given, "now": 0.0})
+    kept = {column.name for column in JOB_ARCHIVE.c}
+    moved = [
+        {name: value for name, value in job.items() if name in kept} | {"outcome": job["state"]} | job["progress"]
+        for job in _documents(tx, rows, log=False)
+    ]
+    tx.connection.execute(JOB_ARCHIVE.insert(), moved)
+    tx.connection.execute(JOB.delete().where(among(dialect, JOB.c.id, "ids")), given)
+    return len(ids)
+
+
+def purge_archive(tx: Tx, before: str) -> int:
+    """Archived jobs that ended before `before` are gone; how many they were."""
+    return tx.connection.execute(JOB_ARCHIVE.delete().where(JOB_ARCHIVE.c.ended_at < before)).rowcount
+

@@ -16,6 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.pool import NullPool
 
+from . import events
 from .database import POSTGRESQL, SQLITE, normal
 from .tables import METADATA
 
@@ -40,6 +41,8 @@ def upgrade(url: str, revision: str = "head") -> None:
             connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
         if pending(connection):
             command.upgrade(_config(connection), revision)
+        if not pending(connection):
+            events.adopt(connection)
 
 
 def check(url: str) -> bool:

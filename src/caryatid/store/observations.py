@@ -1,12 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """What was seen: operating statuses and counters. Never in a row with what is wanted (decision 13)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, Select, case, cast, delete, func, literal_column, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Float,
+    Select,
+    case,
+    cast,
+    delete,
+    func,
+    literal_column,
+    select,
+    update,
+)
 
 from .database import Tx
 from .sql import among, insert, listed
@@ -20,6 +31,9 @@ HOST, AMPHORA = "host", "amphora"
 """Kinds of which is written whether they are lost; of hosts without a load balancer."""
 ROLE = "role"
 """Kind of which is written what VRRP makes of an amphora."""
+HEARD = "heard"
+"""Kind of which is written when a host was last heard of; the word says nothing."""
+OF_HOSTS = (HOST, HEARD)
 LOST, FOUND = "ERROR", "ONLINE"
 
 
@@ -50,6 +64,30 @@ def write(tx: Tx, statuses: Sequence[Status], at: float) -> None:
     # one row once, and always in the same order: two writers do not wait for each other in a circle
     seen = {status[:2]: dict(zip(STATUS, status, strict=True)) | {"seen_at": at} for status in sorted(statuses)}
     tx.connection.execute(_upsert_status(tx.database.dialect), list(seen.values()))
+
+
+def write_heard(tx: Tx, hosts: Mapping[str, float]) -> None:
+    """The hosts were heard of then (seconds since the epoch), or later, by somebody else's word."""
+    if hosts:
+        found = [{"kind": HEARD, "id": host, "seen_at": at, **_NO_WORD} for host, at in sorted(hosts.items())]
+        tx.connection.execute(_upsert_heard(tx.database.dialect), found)
+
+
+def last_heard(root: ColumnElement[str]) -> ColumnElement[float]:
+    """When a host that carries an amphora of the load balancer was heard of last; null: never."""
+    amphora = TABLES["amphora"].alias("carrier")
+    there = (
+        OBSERVATION.c.kind == literal_column(f"'{HEARD}'"),
+        OBSERVATION.c.id == amphora.c.compute_id,
+        amphora.c.loadbalancer_id == root,
+    )
+    return select(func.max(OBSERVATION.c.seen_at)).where(*there).correlate(root.table).scalar_subquery()
+
+
+def host_heard(host: ColumnElement[str]) -> ColumnElement[float]:
+    """When the host was last heard of; null: never."""
+    there = (OBSERVATION.c.kind == literal_column(f"'{HEARD}'"), OBSERVATION.c.id == host)
+    return select(OBSERVATION.c.seen_at).where(*there).correlate(host.table).scalar_subquery()
 
 
 def seen(tx: Tx, root_ids: Sequence[str]) -> dict[str, dict[tuple[str, str], tuple[str, float]]]:
@@ -125,6 +163,17 @@ def _upsert_status(dialect: str) -> Any:
 
 
 @cache
+def _upsert_heard(dialect: str) -> Any:
+    """The later word stays: there may be several receivers."""
+    statement = insert(dialect, OBSERVATION)
+    new, old = statement.excluded.seen_at, OBSERVATION.c.seen_at
+    later = case((new > old, new), else_=old)
+    return statement.on_conflict_do_update(
+        index_elements=[OBSERVATION.c.kind, OBSERVATION.c.id], set_={"seen_at": later}
+    )
+
+
+@cache
 def _upsert_counters(dialect: str) -> Any:
     """Kept: to make it costs as much as to write a hundred rows."""
     statement = insert(dialect, STATISTIC).values({f"base_{name}": literal_column("0") for name in COUNTERS})
@@ -168,13 +217,16 @@ def amphora_gone(tx: Tx, amphora_id: str) -> None:
 def purge(tx: Tx) -> int:
     """What was still reported of load balancers and hosts after they went is gone; how many rows that were."""
     living, hosts = select(TABLES["loadbalancer"].c.id), select(TABLES["host"].c.id)
-    is_host = OBSERVATION.c.kind == HOST
+    is_host = OBSERVATION.c.kind.in_(OF_HOSTS)
     gone = (
         delete(OBSERVATION).where(~is_host, OBSERVATION.c.loadbalancer_id.not_in(living)),
         delete(OBSERVATION).where(is_host, OBSERVATION.c.id.not_in(hosts)),
         delete(STATISTIC).where(STATISTIC.c.loadbalancer_id.not_in(living)),
     )
     return sum(tx.connection.execute(statement).rowcount for statement in gone)
+
+
+_NO_WORD = {"loadbalancer_id": "", "operating_status": ""}
 
 
 def _whole(total: float | None) -> int:

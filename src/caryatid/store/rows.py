@@ -26,19 +26,22 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from caryatid.errors import Conflict
-from caryatid.model import BY_NAME, LOADBALANCER
+from caryatid.model import BY_NAME, HOST, LOADBALANCER
 from caryatid.model.kind import Kind
 from caryatid.model.resource import Row
 
 from . import filters
 from .database import Tx
 from .documents import Json, reading, shaped
+from .observations import host_heard, last_heard
 from .sql import among, listed, storable
-from .tables import TABLES, root_column
+from .tables import PROGRESS, TABLES, root_column
 
 FIRST: Final = 1
 """The generation in which a root starts."""
-DERIVED = frozenset({"provisioning_status", "operating_status", "used", "cert_expiration", "listeners", "pools"})
+DERIVED = frozenset(
+    {"provisioning_status", "operating_status", "used", "cert_expiration", "listeners", "pools", *PROGRESS}
+)
 """Attributes that no row stores."""
 
 
@@ -79,6 +82,23 @@ def get(tx: Tx, kind: Kind, key: str, *, parent_id: str | None = None) -> Json |
     statement = _get(kind.name, tx.database.dialect, within=parent_id is not None)
     row = tx.connection.execute(statement, {"key": key, "parent": parent_id}).first()
     return shaped(kind, [row], tx.database.dialect)[0] if row else None
+
+
+def seen(tx: Tx, kind: Kind, key: str, *, parent_id: str | None = None) -> tuple[Json, float | None] | None:
+    """The same of a kind that has an operating_status, and when a host that carries it, or the host that it is, was
+    last heard of (seconds since the epoch; None: never)."""
+    if not storable(key) or not (parent_id is None or storable(parent_id)):
+        return None
+    statement = _seen(kind.name, tx.database.dialect, within=parent_id is not None)
+    row = tx.connection.execute(statement, {"key": key, "parent": parent_id}).first()
+    return (reading(kind.name, tx.database.dialect).document(row[1:]), row[0]) if row else None
+
+
+def provisioning(tx: Tx, kind: Kind, ids: Sequence[str]) -> dict[str, str]:
+    """Those of the ids that rows have, each with its provisioning_status."""
+    dialect = tx.database.dialect
+    found = tx.connection.execute(_provisioning(kind.name, dialect), {"ids": listed(dialect, ids)})
+    return dict(found.all())
 
 
 def page(tx: Tx, kind: Kind, query: filters.Query) -> list[Json]:
@@ -130,6 +150,12 @@ def lock_root(tx: Tx, root_id: str) -> RootState | None:
     """The numbers of the root, which nobody else changes until this transaction ends."""
     row = tx.connection.execute(_LOCK, {"key": root_id}).first() if storable(root_id) else None
     return RootState(*row) if row else None
+
+
+def lock(tx: Tx, kind: Kind, key: str) -> None:
+    """Nobody else changes the row that a path calls `key`, if there is one, until this transaction ends."""
+    if storable(key):
+        tx.connection.execute(_lock_row(kind.name), {"key": key})
 
 
 def insert(
@@ -243,6 +269,23 @@ def _get(name: str, dialect: str, *, within: bool) -> Select[Any]:
 
 
 @cache
+def _seen(name: str, dialect: str, *, within: bool) -> Select[Any]:
+    kind = BY_NAME[name]
+    read = reading(name, dialect)
+    plain = _get(name, dialect, within=within)
+    heard = host_heard(read.table.c.id) if kind is HOST else last_heard(read.table.c[root_column(kind)])
+    return plain.with_only_columns(heard.label("heard_at"), *plain.selected_columns, maintain_column_froms=True)
+
+
+@cache
+def _provisioning(name: str, dialect: str) -> Select[Any]:
+    read = reading(name, dialect)
+    columns = (read.table.c.id, read.values["provisioning_status"])
+    statement = read.select.with_only_columns(*columns, maintain_column_froms=True)
+    return statement.where(among(dialect, read.table.c.id, "ids"))
+
+
+@cache
 def _find(name: str, dialect: str, equal: tuple[str, ...], nulls: tuple[str, ...]) -> Select[Any]:
     read = reading(name, dialect)
     order = [read.table.c[column] for column in ("created_at", "id") if column in read.table.c]
@@ -283,6 +326,12 @@ def _lock() -> Select[Any]:
 
 
 _LOCK = _lock()
+
+
+@cache
+def _lock_row(name: str) -> Select[Any]:
+    table = TABLES[name]
+    return select(table.c.id).where(table.c[BY_NAME[name].key] == bindparam("key")).with_for_update()
 
 
 @cache

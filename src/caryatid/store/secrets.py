@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What secrets are, encrypted by whoever writes it; their documents are rows of their kind."""
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import Text, bindparam, cast, delete, select
+
+from caryatid.model import CONTAINER
 
 from .database import Tx
 from .sql import insert
-from .tables import PAYLOAD
+from .tables import PAYLOAD, TABLES
 
 
 def write(tx: Tx, secret_id: str, sealed: bytes) -> None:
@@ -23,6 +25,16 @@ def remove(tx: Tx, secret_id: str) -> None:
     tx.connection.execute(_REMOVE, {"secret": secret_id})
 
 
+def containers_of(tx: Tx, secret_id: str, project_id: str) -> list[str]:
+    """Ids of the project's containers that name the secret."""
+    found = tx.connection.execute(_NAMING, {"project": project_id, "secret": f"%/secrets/{secret_id}%"})
+    return list(found.scalars())
+
+
+_CONTAINERS = TABLES[CONTAINER.name].c
+_NAMING = select(_CONTAINERS.id).where(
+    _CONTAINERS.project_id == bindparam("project"), cast(_CONTAINERS.spec, Text).like(bindparam("secret"))
+)
 _MINE = PAYLOAD.c.secret_id == bindparam("secret")
 _READ = select(PAYLOAD.c.sealed).where(_MINE)
 _REMOVE = delete(PAYLOAD).where(_MINE)

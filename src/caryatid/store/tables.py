@@ -128,7 +128,9 @@ def _table(kind: Kind) -> Table:
 TABLES: dict[str, Table] = {kind.name: _table(kind) for kind in KINDS}
 Index("ix_amphora_status", TABLES["amphora"].c.status)  # how many are being built
 Index("ix_certificate_checked_at", TABLES["certificate"].c.checked_at)  # which are to be read again
+Index("ix_delivery_due", TABLES["delivery"].c.subscription_id, TABLES["delivery"].c.next_at)
 Index("ix_amphora_compute_id", TABLES["amphora"].c.compute_id)  # how many a host carries, and which
+Index("ix_token_expires_at", TABLES["token"].c.expires_at)  # which have ended
 
 WORK = Table(
     "work",
@@ -145,29 +147,62 @@ WORK = Table(
     Column("worker", String(255)),
     Index("ix_work_due_at", "due_at"),
 )
+
+
+def _receipt() -> list[Column[Any]]:
+    """What is kept of a job for as long as it is kept."""
+    return [
+        Column("id", String(ID_LENGTH), primary_key=True),
+        Column("project_id", String(ID_LENGTH)),
+        Column("user_id", String(255), nullable=False),
+        Column("request_id", String(255), nullable=False),
+        Column("action", String(WORD_LENGTH), nullable=False),
+        Column("resource_type", String(WORD_LENGTH), nullable=False),
+        Column("resource_id", String(255), nullable=False),
+        Column("loadbalancer_id", String(ID_LENGTH)),
+        Column("generation", Generation, nullable=False),
+        Column("created_at", String(TIME_LENGTH), nullable=False),
+        Column("ended_at", String(TIME_LENGTH)),
+        Column("outcome", String(WORD_LENGTH)),
+        Column("reason", Text),
+        Column("remedy", Text),
+    ]
+
+
+def _progress() -> list[Column[Any]]:
+    """How far an attempt is: steps done, of those known."""
+    return [Column("done", Integer, nullable=False), Column("known", Integer, nullable=False)]
+
+
 JOB = Table(
     "job",
     METADATA,
-    Column("id", String(ID_LENGTH), primary_key=True),
-    Column("project_id", String(ID_LENGTH)),
-    Column("user_id", String(255), nullable=False),
-    Column("request_id", String(255), nullable=False),
-    Column("action", String(WORD_LENGTH), nullable=False),
-    Column("resource_type", String(WORD_LENGTH), nullable=False),
-    Column("resource_id", String(255), nullable=False),
-    Column("loadbalancer_id", String(ID_LENGTH)),
-    Column("generation", Generation, nullable=False),
-    Column("created_at", String(TIME_LENGTH), nullable=False),
-    Column("ended_at", String(TIME_LENGTH)),
-    Column("outcome", String(WORD_LENGTH)),
-    Column("reason", Text),
+    *_receipt(),
+    Column("ended_fence", BigInteger),  # of the attempt that ended it; 0: none did
+    Column("undo", Document),  # what cancelling it puts back
     Index("ix_job_age", "created_at", "id"),
     Index("ix_job_project", "project_id", "created_at", "id"),
     Index("ix_job_resource", "resource_id"),
     Index("ix_job_loadbalancer", "loadbalancer_id", "created_at", "id"),
+    Index("ix_job_ended", "ended_at"),
 )
 _open = JOB.c.ended_at.is_(None)
 Index("ix_job_open", JOB.c.loadbalancer_id, JOB.c.generation, sqlite_where=_open, postgresql_where=_open)
+JOB_ARCHIVE = Table(
+    "job_archive",
+    METADATA,
+    *_receipt(),
+    *_progress(),
+    Column("attempts", Integer, nullable=False),
+    Column("started_at", String(TIME_LENGTH)),
+    Column("serial", BigInteger, nullable=False),
+    Index("ix_job_archive_age", "created_at", "id"),
+    Index("ix_job_archive_project", "project_id", "created_at", "id"),
+    Index("ix_job_archive_resource", "resource_id"),
+    Index("ix_job_archive_loadbalancer", "loadbalancer_id", "created_at", "id"),
+    Index("ix_job_archive_ended", "ended_at"),
+)
+"""Jobs that ended long ago, without what their attempts said."""
 ATTEMPT = Table(
     "attempt",
     METADATA,
@@ -178,23 +213,47 @@ ATTEMPT = Table(
     Column("ended_at", String(TIME_LENGTH)),
     Column("outcome", String(WORD_LENGTH)),
     Column("reason", Text),
+    Column("remedy", Text),
+    Column("news", Integer, nullable=False),  # how often it has been written to
+    *_progress(),
     Column("log", Document, nullable=False),
-    Index("ix_attempt_age", "started_at"),
+    Index("ix_attempt_generation", "root_id", "generation"),
+    Index("ix_attempt_ended", "ended_at"),
 )
+_begun = ATTEMPT.c.ended_at.is_(None)
+Index("ix_attempt_open", ATTEMPT.c.root_id, ATTEMPT.c.fence, sqlite_where=_begun, postgresql_where=_begun)
+IDEMPOTENCY = Table(
+    "idempotency",
+    METADATA,
+    Column("user_id", String(255), primary_key=True),
+    Column("project_id", String(ID_LENGTH), primary_key=True),
+    Column("key", String(255), primary_key=True),
+    Column("fingerprint", String(WORD_LENGTH), nullable=False),
+    Column("created_at", String(TIME_LENGTH), nullable=False),
+    Column("job_id", String(ID_LENGTH), nullable=False),
+    Column("document", Document),
+    Index("ix_idempotency_created_at", "created_at"),
+)
+"""What was given for requests that may come again under the same key."""
 EVENT = Table(
     "event",
     METADATA,
     Column("seq", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True),
+    Column("xid", BigInteger, nullable=False, server_default="0"),
     Column("at", String(TIME_LENGTH), nullable=False),
     Column("kind", String(WORD_LENGTH), nullable=False),
     Column("resource_id", String(255), nullable=False),
     Column("project_id", String(ID_LENGTH)),
     Column("action", String(WORD_LENGTH), nullable=False),
     Column("loadbalancer_id", String(ID_LENGTH)),
+    Column("user_id", String(255), nullable=False, server_default=""),
+    Column("request_id", String(255), nullable=False, server_default=""),
+    Column("job_id", String(ID_LENGTH)),
     Column("detail", Document),
+    Index("ix_event_xid_seq", "xid", "seq"),
     Index("ix_event_at", "at"),
-    Index("ix_event_project", "project_id", "seq"),
-    Index("ix_event_resource", "resource_id", "seq"),
+    Index("ix_event_project", "project_id", "xid", "seq"),
+    Index("ix_event_resource", "resource_id", "xid", "seq"),
     sqlite_autoincrement=True,
 )
 OBSERVATION = Table(
@@ -287,6 +346,38 @@ PAYLOAD = Table(
     Column("sealed", LargeBinary, nullable=False),
 )
 """What a secret is: apart from its document, which many read."""
+PASSWORD = Table(
+    "password",
+    METADATA,
+    Column("user_id", String(ID_LENGTH), primary_key=True),
+    Column("hash", Text, nullable=False),
+)
+"""The argon2id hash of each user that has a password: apart from its document, which many read."""
+PROGRESS = ("cursor", "old_secret_until", "delivered_at", "failed_at", "failures", "trouble")
+"""Attributes of a subscription that are seen, not wanted (decision 13)."""
+SUBSCRIPTION_STATE = Table(
+    "subscription_state",
+    METADATA,
+    Column("subscription_id", String(ID_LENGTH), primary_key=True),
+    Column("cursor", String(WORD_LENGTH), nullable=False),
+    Column("version", Integer, nullable=False),  # rises when somebody other than who delivers changes something
+    Column("secret", LargeBinary, nullable=False),  # encrypted, as is the next
+    Column("old_secret", LargeBinary),
+    Column("old_secret_until", String(TIME_LENGTH)),
+    Column("delivered_at", String(TIME_LENGTH)),
+    Column("failed_at", String(TIME_LENGTH)),
+    Column("failures", Integer, nullable=False),
+    Column("trouble", Text),
+)
+TRACE = Table(
+    "trace",
+    METADATA,
+    Column("job_id", String(ID_LENGTH), primary_key=True),
+    Column("traceparent", String(WORD_LENGTH), nullable=False),
+    Column("created_at", String(TIME_LENGTH), nullable=False),
+    Index("ix_trace_created_at", "created_at"),
+)
+"""Which trace a job belongs to, where anybody wants traces."""
 LEASE = Table(
     "lease",
     METADATA,

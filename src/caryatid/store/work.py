@@ -12,10 +12,11 @@ from sqlalchemy import Integer, Row, String, and_, bindparam, case, delete, func
 from caryatid.errors import LeaseLost
 from caryatid.model import LOADBALANCER
 
-from . import clock, jobs, wake
+from . import attempts, clock, jobs, wake
 from .claim import Again, Claim, Done, Failed, Outcome
 from .database import Database, Tx
-from .gone import mark_refused, remove_gone
+from .gone import find_gone, mark_refused, remove_gone
+from .jobs import End
 from .rows import RootState, lock_root
 from .sql import insert
 from .tables import TABLES, WORK
@@ -27,6 +28,8 @@ PAUSE_DOUBLINGS_MAX: Final = 10
 PROVISIONING_DEADLINE_S: Final = 300.0
 WISH: Final = 40
 """Priority of what users ask for (octavia.md §1.13): before what nobody has asked for."""
+ALL: Final = (1 << 63) - 1
+"""More than any generation."""
 ROOT = TABLES[LOADBALANCER.name]
 """Roots of other kinds will find their table by `work.root_kind`."""
 
@@ -114,7 +117,7 @@ def settle(
     if row is None or row.fence != held.fence:
         raise LeaseLost(f"The work on {held.root_id} is another worker's now.")
     now = clock.now(tx)
-    jobs.end_attempt(tx, held, outcome)
+    attempts.end(tx, held, outcome, now)
     settling = _Settling(tx, held, root, row, now)
     match outcome:
         case Done():
@@ -143,8 +146,15 @@ class _Settling:
         observed = max(outcome.generation, self.root.observed_generation if self.root else 0)
         self.tx.connection.execute(_OBSERVED, {"root": self.held.root_id, "seen": observed})
         mark_refused(self.tx, self.held.root_id, outcome.culprits, generation=outcome.generation)
-        jobs.end(self.tx, self.held.root_id, outcome.generation, self.now, culprits=outcome.culprits)
-        if remove_gone(self.tx, self.held.root_id, observed) or self.root is None:
+        found = find_gone(self.tx, self.held.root_id, observed)
+        gone = {key: generation for _, key, generation in found}
+        if self.root is not None and (self.root.deleted_generation or ALL) <= observed:
+            gone[self.held.root_id] = int(self.root.deleted_generation or 0)
+        end = End(outcome.generation, remedy=outcome.remedy, culprits=outcome.culprits, gone=gone)
+        jobs.end(self.tx, self.held, end, self.now)
+        if remove_gone(self.tx, self.held.root_id, observed, found) or self.root is None:
+            nothing_left = End(ALL, gone={self.held.root_id: ALL})
+            jobs.end(self.tx, self.held, nothing_left, self.now)
             self.tx.connection.execute(_NO_MORE, {"root": self.held.root_id})
             return
         if self.newer:
@@ -157,19 +167,20 @@ class _Settling:
     def again(self, outcome: Again, deadline_s: float) -> None:
         since = self.work.pending_since
         if since is not None and self.now - since > deadline_s:
-            self._give_up(outcome.generation, outcome.reason)
+            self._give_up(outcome)
         self._try_again(outcome.after_s)
 
     def failed(self, outcome: Failed) -> None:
-        self._give_up(outcome.generation, outcome.reason)
+        self._give_up(outcome)
         self._try_again(None)
 
-    def _give_up(self, generation: int, reason: str) -> None:
+    def _give_up(self, outcome: Again | Failed) -> None:
         """The generation shows ERROR; it is tried further."""
+        generation, reason = outcome.generation, outcome.reason
         if self.root is not None and generation > max(self.root.observed_generation, self.root.failed_generation):
             values = {"root": self.held.root_id, "tried": generation, "why": reason}
             self.tx.connection.execute(_GIVEN_UP, values)
-        jobs.end(self.tx, self.held.root_id, generation, self.now, reason=reason)
+        jobs.end(self.tx, self.held, End(generation, reason, outcome.remedy), self.now)
 
     def _try_again(self, after_s: float | None) -> None:
         since, priority = self.work.pending_since, self.work.priority

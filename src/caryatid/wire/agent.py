@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 import httpx2
 from pydantic import Field, TypeAdapter, ValidationError
 
+from caryatid import tracing
 from caryatid.errors import CaryatidError
 from caryatid.wire.body import AmphoraId, Body
 from caryatid.wire.datagrams import Datagrams
@@ -150,6 +151,20 @@ class AmphoraDetails(AmphoraState):
     """It has its VIPs because it was told to, and nobody else has been seen with them. A pair decides by itself."""
 
 
+class Certificate(Body):
+    """One that HAProxy has in memory, as it says itself."""
+
+    name: str
+    """Of its file."""
+    status: str = ""
+    """Used, or not."""
+    subject: str = ""
+    names: str = ""
+    """`DNS:www.example, …`."""
+    serial: str = ""
+    not_after: str = ""
+
+
 class Diagnostics(Body):
     """What an operator asks for when an amphora misbehaves."""
 
@@ -161,6 +176,13 @@ class Diagnostics(Body):
     """What `haproxy -c` says of the stored configuration; empty if nothing."""
     output: str = ""
     """The last lines that HAProxy wrote."""
+    namespace: str = ""
+    """The network namespace that it is in; empty: the host's own."""
+    role: str = ""
+    """What VRRP makes of it."""
+    certificates: list[Certificate] = []
+    worker_started_at: float | None = None
+    """Seconds since the epoch: the last reload, if there was one."""
 
 
 class AgentInfo(Body):
@@ -273,9 +295,9 @@ class AgentClient:
         """Close all connections."""
         self._http.close()
 
-    def info(self) -> AgentInfo:
+    def info(self, timeout_s: float | None = None) -> AgentInfo:
         """The agent and its host."""
-        return _read(AGENT_INFO, self._call("GET", ""))
+        return _read(AGENT_INFO, self._call("GET", "", timeout_s=timeout_s))
 
     def probe(self, probe: Probe) -> Probed:
         """Whether the host reaches that other agent now."""
@@ -309,16 +331,16 @@ class AgentClient:
         """All amphorae of the host."""
         return _read(AMPHORA_STATES, self._call("GET", "/amphorae", timeout_s=timeout_s))
 
-    def amphora(self, amphora_id: str) -> AmphoraDetails | None:
+    def amphora(self, amphora_id: str, timeout_s: float | None = None) -> AmphoraDetails | None:
         """One amphora; None if the host does not have it."""
-        answer = self._call("GET", f"/amphorae/{amphora_id}", absent_ok=True)
+        answer = self._call("GET", f"/amphorae/{amphora_id}", absent_ok=True, timeout_s=timeout_s)
         if answer.status_code == HTTPStatus.NOT_FOUND:
             return None
         return _read(AMPHORA_DETAILS, answer)
 
-    def diagnostics(self, amphora_id: str) -> Diagnostics | None:
+    def diagnostics(self, amphora_id: str, timeout_s: float | None = None) -> Diagnostics | None:
         """What HAProxy says about itself; None if the host does not have this amphora."""
-        answer = self._call("GET", f"/amphorae/{amphora_id}/diagnostics", absent_ok=True)
+        answer = self._call("GET", f"/amphorae/{amphora_id}/diagnostics", absent_ok=True, timeout_s=timeout_s)
         if answer.status_code == HTTPStatus.NOT_FOUND:
             return None
         return _read(DIAGNOSTICS, answer)
@@ -343,7 +365,10 @@ class AgentClient:
             headers={"Content-Type": "application/json"} if content else None,
             extensions={**self._extensions, "timeout": timeout.as_dict()},
         )
-        answer = self._send_twice(request)
+        with tracing.span(f"agent {method}", path=path, host=self._extensions["sni_hostname"]):
+            if trace := tracing.current():
+                request.headers[tracing.HEADER] = trace
+            answer = self._send_twice(request)
         if answer.is_success or (absent_ok and answer.status_code == HTTPStatus.NOT_FOUND):
             return answer
         raise _error(answer)

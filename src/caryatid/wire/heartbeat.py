@@ -48,6 +48,7 @@ Backend = Annotated[str, Field(pattern=f"^{NAME}:{NAME}$")]
 """`<pool id>:<listener id>`."""
 Epoch = Annotated[str, Field(pattern="^[A-Za-z0-9._-]{0,64}$")]
 Word = Annotated[str, Field(max_length=16)]
+CHECK_LENGTH_MAX = 16
 ListenerStatus = Literal["OPEN", "FULL"]
 MemberStatus = Literal["UP", "DOWN", "DRAIN", "MAINT", "no check"]
 Role = Literal["MASTER", "BACKUP", "FAULT"]
@@ -100,6 +101,8 @@ class AmphoraMessage(TypedDict):
     """Its part in its pair as it is now; absent: it is not one of a pair, or its agent does not know."""
     listeners: NotRequired[dict[Name, Listener]]
     pools: NotRequired[dict[Backend, Pool]]
+    checks: NotRequired[dict[Name, Word]]
+    """Of members that are DOWN in `pools`: what the check found, in HAProxy's words (`L4CON`, `L7STS 503`)."""
 
 
 @final
@@ -215,6 +218,7 @@ def _amphora_pieces(message: AmphoraMessage) -> list[Message]:
     bare = message.copy()
     bare.pop("listeners", None)
     bare.pop("pools", None)
+    checks = bare.pop("checks", {})
     room = PIECE_BYTES_SURE - len(orjson.dumps(bare)) - 64
     pieces: list[Message] = []
     listeners: dict[str, Listener] = {}
@@ -225,6 +229,9 @@ def _amphora_pieces(message: AmphoraMessage) -> list[Message]:
         nonlocal listeners, pools, size
         piece = bare.copy()
         piece["listeners"], piece["pools"] = listeners, pools
+        named = {member for _, members in pools.values() for member in members} & checks.keys()
+        if named:
+            piece["checks"] = {member: checks[member] for member in named}
         pieces.append(piece)
         listeners, pools, size = {}, {}, 0
 
@@ -242,6 +249,7 @@ def _amphora_pieces(message: AmphoraMessage) -> list[Message]:
         size += opening
         for member, seen in members.items():
             length = len(member) + len(seen) + 6
+            length += len(member) + len(checks[member]) + 6 if member in checks else 0
             if size + length > room:
                 close()
                 pools[pool] = (status, {})

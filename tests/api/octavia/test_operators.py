@@ -3,6 +3,7 @@
 
 import json
 
+from caryatid import metrics
 from caryatid.control import spares
 from caryatid.store import observations
 from caryatid.store.observations import Counters
@@ -65,7 +66,7 @@ def test_a_spare_is_shown_ready_without_a_load_balancer_and_counted_until_it_is_
     (spare,) = api.get(f"{AMPHORAE}?status=READY").json()["amphorae"]
     assert (spare["status"], spare["loadbalancer_id"], spare["role"]) == ("READY", None, None)
     assert "spare_of" not in spare
-    assert f'caryatid_spares{{flavor="{flavor_id}",state="ready"}} 1.0' in api.get("/metrics").text
+    assert metrics.SPARES.labels(flavor_id, "ready")._value.get() == 1
     refused = api.put(f"{AMPHORAE}/{spare['id']}/failover")
     assert (refused.status_code, "is a spare" in refused.json()["faultstring"]) == (409, True)
     made = api.loadbalancer(flavor_id=flavor_id)

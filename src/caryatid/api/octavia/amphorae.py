@@ -10,6 +10,7 @@ from starlette.responses import Response
 from caryatid.api.call import Call, accepted, answer, aside
 from caryatid.api.resources import Documents, Resource
 from caryatid.control import operator
+from caryatid.control.diagnosis import diagnose
 from caryatid.control.door import Door
 from caryatid.control.receipt import Accepted, rule
 from caryatid.errors import NotFound
@@ -55,6 +56,11 @@ class Amphorae(Resource):
         fields = call.fields()
         found = await call.read(self._statistics, call.door.database, call.caller, call.path["id"])
         return answer(200, {"amphora_stats": [pick(one, fields) for one in found]})
+
+    async def diagnostics(self, call: Call) -> Response:
+        call.options()
+        found = await aside(diagnose, call.door, call.caller, call.path["id"])
+        return answer(200, {"diagnostics": found})
 
     async def failover(self, call: Call) -> Response:
         return await self._act(call, operator.failover_amphora, 202)

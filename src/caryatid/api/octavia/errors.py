@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from caryatid import log
 from caryatid.api.call import answer
-from caryatid.errors import Busy, CaryatidError, Refused
+from caryatid.errors import Busy, CaryatidError, Refused, TooMany, Unauthorized
 
 SERVER = 500
 BROKEN = "Something went wrong here; the log of the service says what, under the request id of this answer."
@@ -38,17 +38,35 @@ class ParentNotFound(BeforeResource):
 
 
 def answer_error(error: Exception, request_id: str) -> Response:
-    """The answer to a request that ended in `error`. What is no refusal is logged, and not told."""
+    """The answer to a request that ended in `error`."""
+    status, text, headers = refusal(error, request_id)
     if isinstance(error, BeforeResource):
-        content = {"code": error.status, "title": error.title, "description": str(error)}
-        return answer(error.status, content, error.headers)
+        return answer(status, {"code": status, "title": error.title, "description": text}, headers)
+    code = "Server" if status >= SERVER else "Client"
+    return answer(status, {"faultcode": code, "faultstring": text, "debuginfo": None}, headers)
+
+
+def refusal(error: Exception, request_id: str) -> tuple[int, str, Mapping[str, str]]:
+    """Status, text and headers of that answer. What is no refusal is logged, and not told."""
+    if isinstance(error, BeforeResource):
+        return error.status, str(error), error.headers
     if not isinstance(error, CaryatidError):
         log.get().error("request failed", request_id=request_id, exc_info=error)
-        return _fault(SERVER, BROKEN)
+        return SERVER, BROKEN, {}
     if error.status >= SERVER and not isinstance(error, Busy):
         log.get().warning("request refused", request_id=request_id, reason=str(error))
-    headers = {"Retry-After": str(Busy.retry_after)} if error.status == Busy.status else {}
-    return _fault(error.status, text_of(error), headers)
+    return error.status, text_of(error), headers_of(error)
+
+
+def headers_of(error: CaryatidError) -> dict[str, str]:
+    """What an answer says beside its body."""
+    if error.status == Busy.status:
+        return {"Retry-After": str(Busy.retry_after)}
+    if isinstance(error, TooMany):
+        return {"Retry-After": str(error.retry_after)}
+    if isinstance(error, Unauthorized) and error.challenge:
+        return {"WWW-Authenticate": error.challenge}
+    return {}
 
 
 def text_of(error: CaryatidError) -> str:
@@ -56,8 +74,3 @@ def text_of(error: CaryatidError) -> str:
     if isinstance(error, Refused):
         return "\n".join(dict.fromkeys(fault.message for fault in error.faults))
     return str(error)
-
-
-def _fault(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
-    code = "Server" if status >= SERVER else "Client"
-    return answer(status, {"faultcode": code, "faultstring": text, "debuginfo": None}, headers)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from caryatid.api.call import Call, Pairs, boolean, split
+from caryatid.api.call import Call, Pairs, boolean, instant, split
 from caryatid.errors import Fault, Refused
 from caryatid.model.kind import Kind
 from caryatid.store.filters import Direction, Query
@@ -17,6 +17,7 @@ from .errors import BeforeResource
 
 TAGS = {"tags": "tags", "tags-any": "tags_any", "not-tags": "not_tags", "not-tags-any": "not_tags_any"}
 PLACE = ("limit", "marker", "page_reverse")
+CHANGED_SINCE = "changed_since"
 ORDER = ("sort", "sort_key", "sort_dir")
 REPEATED = ("fields", *TAGS, *ORDER)
 DIRECTIONS = ("asc", "desc")
@@ -43,17 +44,25 @@ class Page:
         return rows, more
 
 
-def parse(call: Call, kind: Kind, *, parent_id: str | None = None, project_id: str | None = None) -> Page:
-    """The page that the call asks for. `project_id`: it is limited to this project's.
+def parse(
+    call: Call,
+    kind: Kind,
+    *,
+    parent_id: str | None = None,
+    project_id: str | None = None,
+    pairs: Pairs | None = None,
+) -> Page:
+    """The page that the call asks for. `project_id`: it is limited to this project's. `pairs`: what the query means.
 
     Raises Refused for filters and order, BeforeResource for the size of the page.
     """
-    pairs = call.pairs
+    pairs = call.pairs if pairs is None else pairs
     single = _single([pair for pair in pairs if pair[0] not in REPEATED])
     several = {name: split(value for key, value in pairs if key == name) for name in REPEATED}
     limit = _limit(single.get("limit"), call.door.settings.pagination_max_limit)
     query = Query(
-        filters={name: value for name, value in single.items() if name not in PLACE},
+        filters={name: value for name, value in single.items() if name not in {*PLACE, CHANGED_SINCE}},
+        changed_since=instant(CHANGED_SINCE, single[CHANGED_SINCE]) if CHANGED_SINCE in single else None,
         **{field: several[name] for name, field in TAGS.items()},
         sort=_sort(several),
         limit=limit + 1,
@@ -63,7 +72,7 @@ def parse(call: Call, kind: Kind, *, parent_id: str | None = None, project_id: s
         project_id=project_id,
         parent_id=parent_id,
     )
-    kept = [pair for pair in pairs if pair[0] not in PLACE]
+    kept = [pair for pair in call.pairs if pair[0] not in PLACE]
     return Page(query, limit, several["fields"], kind.key, kept)
 
 

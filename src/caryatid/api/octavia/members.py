@@ -5,6 +5,7 @@ from starlette.responses import Response
 
 from caryatid.api.call import Call, accepted, aside, boolean
 from caryatid.api.resources import Resource
+from caryatid.api.settling import Settling
 from caryatid.control.members import replace_members
 from caryatid.errors import NotFound
 from caryatid.model import MEMBER, POOL
@@ -14,8 +15,8 @@ from .errors import ParentNotFound
 
 
 class Members(Resource):
-    def __init__(self) -> None:
-        super().__init__(MEMBER)
+    def __init__(self, settling: Settling) -> None:
+        super().__init__(MEMBER, settling)
 
     async def replace(self, call: Call) -> Response:
         """The pool has the members of the body, and only these unless `additive_only`."""

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from starlette.responses import Response
 
-from caryatid.api.call import Call, accepted, aside
+from caryatid.api.call import Call, accepted
 from caryatid.control import writes
 from caryatid.control.door import Door
 from caryatid.control.receipt import Accepted, Wanted
@@ -260,16 +260,15 @@ async def create(call: Call) -> Response:
     """A load balancer, and whatever its body nests."""
     body = unwrap(LOADBALANCER, call.body)
     call.options()
-    receipt, content = await aside(_create, call.door, call.caller, body)
-    return accepted(201, receipt, {LOADBALANCER.wrapper: content})
+    receipt = await call.act(_create, body)
+    return accepted(201, receipt, {LOADBALANCER.wrapper: receipt.document})
 
 
-def _create(door: Door, caller: Caller, body: Any) -> tuple[Accepted, dict[str, Any]]:
+def _create(door: Door, caller: Caller, body: Any) -> Accepted:
     loadbalancer_id, own, children = flatten(body, door.settings.nested_objects_max)
-    receipt = writes.create_tree(door, caller, own, children, loadbalancer_id=loadbalancer_id)
-    document = receipt.document or {}
     kinds = [kind for kind in BELOW if any(child.kind is kind for child in children)]
-    if not kinds:
-        return receipt, SHOW[LOADBALANCER.name](document)
-    with door.database.read() as tx:
-        return receipt, shown(tx, document, kinds)
+
+    def tell(tx: Tx, document: dict[str, Any]) -> dict[str, Any]:
+        return shown(tx, document, kinds) if kinds else SHOW[LOADBALANCER.name](document)
+
+    return writes.create_tree(door, caller, own, children, loadbalancer_id=loadbalancer_id, tell=tell)

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.responses import Response
 
 from caryatid.api.call import Call, accepted, answer, aside
+from caryatid.api.etags import precondition
 from caryatid.api.resources import Resource
 from caryatid.control import operator
 from caryatid.control.receipt import rule
@@ -53,23 +54,25 @@ class Quotas(Resource):
         fields = call.fields()
         project_id = _project(call.path["project_id"])
         document = await call.read(self._own, call.door.database, call.caller, project_id)
-        return answer(200, {QUOTA.wrapper: pick(self.limits(document), fields)})
+        return self.single(call, document, None, fields)
 
     async def default(self, call: Call) -> Response:
         fields = call.fields()
         project_id = _project(call.path.get("project_id", DEFAULTS))
-        require(call.caller, rule(QUOTA, "get_defaults"), project_id)
+        require(call.caller, rule(QUOTA, "get_defaults"), call.path.get("project_id"))
         return answer(200, {QUOTA.wrapper: pick(self.limits({"project_id": project_id}), fields)})
 
     async def set(self, call: Call) -> Response:
         body = change_body(QUOTA, unwrap(QUOTA, call.body))
         call.options()
-        receipt = await aside(operator.set_quota, call.door, call.caller, call.path["project_id"], body)
+        project_id, only_if = call.path["project_id"], precondition(call.scope)
+        receipt = await aside(operator.set_quota, call.door, call.caller, project_id, body, only_if)
         return accepted(202, receipt, {QUOTA.wrapper: self.limits(receipt.document or {})})
 
     async def reset(self, call: Call) -> Response:
         call.options()
-        receipt = await aside(operator.reset_quota, call.door, call.caller, call.path["project_id"])
+        project_id, only_if = call.path["project_id"], precondition(call.scope)
+        receipt = await aside(operator.reset_quota, call.door, call.caller, project_id, only_if)
         return accepted(202, receipt)
 
     def _own(self, database: Database, caller: Caller, project_id: str) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 
 from typing import Any
 
+import orjson
 from starlette.responses import Response
 
 from caryatid.api.call import Call, answer
+from caryatid.api.etags import age, digest, unless_known
 from caryatid.control.receipt import rule
 from caryatid.errors import NotFound
 from caryatid.model import HEALTHMONITOR, L7POLICY, LISTENER, LOADBALANCER, MEMBER, POOL
@@ -23,8 +25,9 @@ COMMON = ("id", "name", "operating_status", "provisioning_status")
 async def status(call: Call) -> Response:
     """The load balancer, its listeners, the pools that they send to, their monitors and members."""
     fields = call.fields()
-    tree = await call.read(_status, call.door.database, call.caller, call.path["id"])
-    return answer(200, {"statuses": pick(tree, fields)})
+    tree, heard_at = await call.read(_status, call.door.database, call.caller, call.path["id"])
+    content = orjson.dumps({"statuses": pick(tree, fields)})
+    return unless_known(call.scope, f'"{digest(content)}"', content, age(heard_at))
 
 
 async def loadbalancer_statistics(call: Call) -> Response:
@@ -39,14 +42,16 @@ async def listener_statistics(call: Call) -> Response:
     return answer(200, {"stats": pick(stats, fields)})
 
 
-def _status(database: Database, caller: Caller, key: str) -> dict[str, Any]:
+def _status(database: Database, caller: Caller, key: str) -> tuple[dict[str, Any], float | None]:
+    """The tree, and when those who see how it is were heard of."""
     with database.read() as tx:
-        document = rows.get(tx, LOADBALANCER, key)
-        if document is None:
+        seen = rows.seen(tx, LOADBALANCER, key)
+        if seen is None:
             raise NotFound(LOADBALANCER.title, key)
+        document, heard_at = seen
         require(caller, rule(LOADBALANCER, "get_status"), document["project_id"])
         found = _below(tx, document)
-    return tree(document, found)
+    return tree(document, found), heard_at
 
 
 def _below(tx: Tx, loadbalancer: Document) -> dict[str, list[dict[str, Any]]]:

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Version discovery. One implementation: the list says since when the wire has had what (facts: octavia.md §2.1)."""
+"""Versions of the v2 API. One implementation: the list says since when the wire has had what (octavia.md §2.1)."""
 
 from starlette.responses import Response
 
 from caryatid.api.call import Call, answer
+
+TAG = "Versions"
 
 VERSIONS = (
     ("v2.0", "2016-12-11T00:00:00Z"),
@@ -39,20 +41,7 @@ VERSIONS = (
     ("v2.30", "2025-02-26T00:00:00Z"),
 )
 """(version, since when), ascending. Clients read the last entry, and that its status is CURRENT."""
-MOUNT = "/load-balancer"
 
 
-async def discover(call: Call) -> Response:
-    mount = MOUNT if call.scope["path"].startswith(MOUNT) and not call.door.settings.api_base_uri else ""
-    href = f"{call.base_url}{mount}/v2"
-    newest = VERSIONS[-1][0]
-    found = [
-        {
-            "id": name,
-            "status": "CURRENT" if name == newest else "SUPPORTED",
-            "updated": updated,
-            "links": [{"href": href, "rel": "self"}],
-        }
-        for name, updated in VERSIONS
-    ]
-    return answer(200, {"versions": found})
+async def v2(_call: Call) -> Response:
+    return answer(200, "v2")

@@ -155,7 +155,8 @@ class AmphoraLoadBalancerDriver:
         raise NotImplementedError
 
     def get_diagnostics(self, amphora: Placed) -> Mapping[str, Any]:
-        """Expensive tests of the amphora's own, asked for by an operator."""
+        """Expensive tests of the amphora's own, asked for by an operator: JSON, shown as it is. NotImplementedError:
+        this driver has none."""
         raise NotImplementedError
 
     def inventory(self, host: Host) -> Sequence[Found] | None:

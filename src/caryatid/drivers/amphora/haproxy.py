@@ -45,6 +45,7 @@ from .base import (
     UnavailableException,
 )
 from .breaker import Breaker
+from .diagnosis import diagnosis
 
 FLOWS_ARE_HASHED = "Flows are shared out by their hash, whatever members have already; ROUND_ROBIN does so evenly."
 CAPABILITIES = Capabilities(
@@ -79,6 +80,8 @@ CAPABILITIES = Capabilities(
     ),
 )
 
+DIAGNOSTICS_S = 5.0
+"""Seconds that an agent may take for each of three questions about an amphora."""
 INVENTORY_S = 5.0
 """Seconds that an agent may take to say what it has."""
 HOW: dict[How, str] = {
@@ -145,10 +148,11 @@ class HaproxyDriver(AmphoraLoadBalancerDriver):
 
     def get_diagnostics(self, amphora: Placed) -> Mapping[str, Any]:
         with self._reach(amphora) as agent:
-            found = agent.diagnostics(amphora.id)
-        if found is None:
+            about, details = agent.info(DIAGNOSTICS_S), agent.amphora(amphora.id, DIAGNOSTICS_S)
+            found = agent.diagnostics(amphora.id, DIAGNOSTICS_S)
+        if found is None or details is None:
             raise InfoException(f"Host {amphora.amphora.compute_id} does not have amphora {amphora.id}.")
-        return found.model_dump()
+        return diagnosis(about, details, found)
 
     def inventory(self, host: Host) -> Sequence[Found]:
         try:

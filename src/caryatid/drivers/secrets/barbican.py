@@ -6,12 +6,14 @@ configured Barbican is ever asked, whatever a reference says, and it sends us no
 """
 
 import json
-import ssl
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Self
 
 import httpx2
 
+from caryatid.drivers.asking import Answer, Asking, NotAnsweredError
+from caryatid.drivers.keystone import Tokens
 from caryatid.drivers.setup import KeyManager, Setup
 from caryatid.errors import CaryatidError
 from caryatid.model.bundle import Material
@@ -19,11 +21,8 @@ from caryatid.model.secret import Kept, kept
 
 from .base import SecretsError, UnreadableError
 from .container import read
-from .keystone import Tokens
-from .limited import Answer, Asking
 
 JSON = "application/json"
-UNAUTHORIZED = 401
 FORBIDDEN = frozenset({401, 403})
 
 
@@ -33,9 +32,7 @@ class BarbicanDriver:
     def __init__(self, manager: KeyManager) -> None:
         self._base = _version_1(manager.url)
         self._names = tuple(f"{_version_1(name)}/" for name in manager.names or (manager.url,))
-        context = ssl.create_default_context(cadata=manager.authorities or None)
-        http = httpx2.Client(verify=context, follow_redirects=False, trust_env=False)
-        self._asking = Asking(http, manager.timeout_s)
+        self._asking = Asking.of(manager.authorities, manager.timeout_s)
         self._tokens = Tokens(manager.keystone, self._asking) if manager.keystone else None
         self._user = manager.keystone.user if manager.keystone else "USER"
 
@@ -48,9 +45,14 @@ class BarbicanDriver:
 
     def read(self, reference: str, project_id: str) -> Material:
         named = self._named(reference)
-        return read(
-            named, lambda key: self._secret(key, project_id), lambda key: self._container(reference, key, project_id)
-        )
+        try:
+            return read(
+                named,
+                lambda key: self._secret(key, project_id),
+                lambda key: self._container(reference, key, project_id),
+            )
+        except NotAnsweredError as error:
+            raise SecretsError(str(error)) from error
 
     def _named(self, reference: str) -> Kept:
         """What the reference names. Raises UnreadableError for those of others."""
@@ -88,9 +90,6 @@ class BarbicanDriver:
         """What Barbican has under the path."""
         url = f"{self._base}/{path}"
         answer = self._ask(url + of_it, project_id, accept)
-        if answer.status == UNAUTHORIZED and self._tokens is not None:  # it may have been revoked
-            self._tokens.forget()
-            answer = self._ask(url + of_it, project_id, accept)
         if answer.status in FORBIDDEN:
             remedy = f"openstack acl user add --user {self._user} --operation-type read {url}"
             raise UnreadableError(f"Barbican does not let the service read {path}. Who owns it can: {remedy}")
@@ -102,8 +101,10 @@ class BarbicanDriver:
         return answer.content
 
     def _ask(self, url: str, project_id: str, accept: str) -> Answer:
-        who = {"X-Auth-Token": self._tokens.valid()} if self._tokens else {"X-Project-Id": project_id}
-        return self._asking.ask("GET", url, headers={"Accept": accept, **who})
+        def ask(name: str, value: str) -> Answer:
+            return self._asking.ask("GET", url, headers={"Accept": accept, name: value})
+
+        return self._tokens.asked(partial(ask, "X-Auth-Token")) if self._tokens else ask("X-Project-Id", project_id)
 
 
 def _version_1(url: str) -> str:

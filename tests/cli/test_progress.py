@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Waiting for jobs that do not end well, and for an API that is not there."""
 
+import json
+
 import pytest
 
 
@@ -36,3 +38,25 @@ def test_an_address_that_is_none_is_said_to_be(shell_of, url):
     result = shell_of(url).run("lb", "list")
     assert result.exit_code in {1, 4}
     assert result.stderr.startswith("Error: ")
+
+
+def test_the_lines_of_a_job_are_printed_and_followed(shell, name):
+    shell.done("lb", "create", name, "--wait")
+    key = shell.json("lb", "show", name)["id"]
+    job_id = shell.json("job", "list", "--filter", f"resource_id={key}")[0]["id"]
+    printed = shell.done("job", "log", job_id).stdout
+    assert "build amphora" in printed
+    assert shell.done("job", "log", job_id, "--follow").stdout == printed
+    lines = shell.json("job", "log", job_id)
+    assert [line["position"] for line in lines] == [f"1.{place}" for place in range(1, len(lines) + 1)]
+    followed = shell.done("job", "log", job_id, "--follow", "--json").stdout.splitlines()
+    assert [json.loads(line) for line in followed] == lines
+
+
+def test_a_wish_cannot_be_cancelled_and_the_answer_says_what_to_do(stuck, name):
+    stuck.run("lb", "create", name)
+    key = stuck.json("lb", "show", name)["id"]
+    job_id = stuck.json("job", "list", "--filter", f"resource_id={key}")[0]["id"]
+    result = stuck.run("job", "cancel", job_id)
+    assert result.exit_code == 1
+    assert "Change it back instead" in result.stderr
