@@ -7,6 +7,7 @@ import time
 from bench import (
     api,
     datagrams,
+    decisions,
     failover,
     figures,
     flow,
@@ -33,6 +34,7 @@ PARTS = {
     "takeover": takeover.run,
     "failover": failover.measure,
     "udp": datagrams.run,
+    "decisions": decisions.run,
 }
 ON_A_SITE = {"takeover", "failover", "udp"}
 """Parts that need hosts with networks: made as root, or in a user namespace."""

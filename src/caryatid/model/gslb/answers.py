@@ -16,7 +16,7 @@ class Candidate:
     content: str
     """An address, or a name with a dot at its end (CNAME)."""
     weight: int = 1
-    """Way `weighted` and `hash`."""
+    """Way `weighted` and `hash`; `nearest`: among those that are as near."""
     latitude: float | None = None
     longitude: float | None = None
     bias: int = 0

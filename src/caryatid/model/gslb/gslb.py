@@ -62,8 +62,8 @@ class Gslb(Described, Owned, Dated):
     pools: Annotated[list[PoolUse], Field(max_length=64)] = []
     """What it can be answered with."""
     rules: Annotated[list[GeoRule], Field(max_length=200)] = []
-    """Policy `geo`: who gets which pools; the most specific network, else the first rule that fits. Whoever fits none
-    gets `pools`."""
+    """Policy `geo`: who gets which pools: the most specific network decides, else the autonomous system, the country,
+    the continent; of several rules that name the same, the first. Whoever fits none gets `pools`."""
     geomap_id: Id | None = None
     """Policy `geo`: rules that several gslbs share; those of its own come first."""
     fallback_pool_id: Id | None = None

@@ -85,7 +85,8 @@ class GslbGeomap(Described, Owned, Dated):
     """Rules about where clients are, for several gslbs."""
 
     rules: Annotated[list[GeoRule], Field(max_length=500)] = []
-    """The first that fits; a network before a country, a country before a continent."""
+    """The most specific network decides, else the autonomous system, the country, the continent; of several that name
+    the same, the first."""
 
     def faults(self) -> Iterator[Fault]:
         for rule in self.rules:

@@ -75,7 +75,8 @@ class GslbPool(Described, Owned, Dated):
     member_policy: Literal["multivalue", "failover", "weighted", "source_hash"] = "multivalue"
     """How members are chosen where a gslb's policy leaves that to the pool."""
     shed_percent: Annotated[Int, Field(ge=0, le=100)] = 0
-    """Of answers that would be this pool's, so many go to the next one that is well."""
+    """Of answers that would be this pool's, so many go to the next one that is well (policies `failover`, `geo`,
+    `latency`, `weighted`)."""
     provisioning_status: Annotated[ProvisioningStatus, Access("generated"), Listed()] = "ACTIVE"
     """Whether all gslbs that use it have taken it as it is shown."""
     operating_status: Annotated[GslbStatus, Access("generated"), Listed()] = "UNKNOWN"
