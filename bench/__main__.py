@@ -8,6 +8,7 @@ from bench import (
     access,
     api,
     datagrams,
+    decisions,
     events,
     failover,
     figures,
@@ -43,6 +44,7 @@ PARTS = {
     "takeover": takeover.run,
     "failover": failover.measure,
     "udp": datagrams.run,
+    "decisions": decisions.run,
 }
 ON_A_SITE = {"takeover", "failover", "udp"}
 """Parts that need hosts with networks: made as root, or in a user namespace."""
