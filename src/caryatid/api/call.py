@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """One request, as handlers see it, and the answers they make."""
 
+import asyncio
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -112,8 +114,16 @@ class Call:
         act = partial(wish, self.door, caller, *args, **kwargs)
         return await aside(repeating.once, self.door.database, caller, act)
 
-    async def gone(self) -> None:
-        """Until who asks has gone. For operations that take no body."""
+    @contextmanager
+    def left(self) -> Iterator[asyncio.Future[None]]:
+        """Done when who asks has gone. For operations that take no body, and may take long."""
+        gone = asyncio.ensure_future(self._gone())
+        try:
+            yield gone
+        finally:
+            gone.cancel()
+
+    async def _gone(self) -> None:
         while (await self.receive())["type"] != "http.disconnect":
             pass
 

@@ -92,16 +92,18 @@ class Events:
         database = call.door.database
         found, place = await aside(_read, database, sought, after, limit, newest=newest)
         if wait_s and not found:
-            found, place = await self._wait(database, sought, place, limit, wait_s)
+            found, place = await self._wait(call, sought, place, limit, wait_s)
         return answer(200, {EVENT.plural: found, "cursor": place.text})
 
     async def _wait(
-        self, database: Database, sought: Sought, place: Cursor, limit: int, wait_s: float
+        self, call: Call, sought: Sought, place: Cursor, limit: int, wait_s: float
     ) -> tuple[list[dict[str, Any]], Cursor]:
         """The first that come after the place, and the place behind them; none after `wait_s`."""
         deadline, access = time.monotonic() + wait_s, self.news.number(auth.CHANNEL)
+        database = call.door.database
         await self.tail.begin(database)
-        with self.tail.follower(sought) as follower:
+        with self.tail.follower(sought) as follower, call.left() as gone:
+            gone.add_done_callback(lambda _: follower.end())
             while True:
                 if place < follower.start:  # what came before it began
                     found, place = await aside(_read, database, sought, place.text, limit, newest=False)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Jobs: receipts for accepted changes, what was done for them, and waiting for what is new of them (docs/jobs.md)."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -91,11 +90,8 @@ class Jobs(Resource):
         timeout_s = seconds("timeout", options.get("timeout", str(WAIT_MAX_S)), WAIT_MAX_S)
         with self.board.watch(call.path["id"]) as watched:
             await self._read(call, watched)
-            gone = asyncio.ensure_future(call.gone())
-            try:
+            with call.left() as gone:
                 await self.board.wait(call.door.database, watched, since, timeout_s, gone)
-            finally:
-                gone.cancel()
             if not watched.content:
                 watched.content = orjson.dumps({JOB.wrapper: self.show(watched.document or {})})
             response = Response(watched.content)

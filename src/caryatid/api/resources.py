@@ -126,13 +126,14 @@ class Resource:
             why = "Invalid input for field/attribute wait_for. Value should be one of: ACTIVE"
             raise Refused([Fault(why, "wait_for")])
         deadline = time.monotonic() + seconds("timeout", options.get("timeout", str(WAIT_MAX_S)), WAIT_MAX_S)
-        while True:
-            with self.settling.turn(self.kind, call.path["id"]) as turn:
-                found = await self._found(call)
-                left_s = deadline - time.monotonic()
-                if not pending(found[0]) or left_s <= 0 or self.settling.closing:
-                    return found
-                await self.settling.wait(call, turn, left_s)
+        with call.left() as gone:
+            while True:
+                with self.settling.turn(self.kind, call.path["id"]) as turn:
+                    found = await self._found(call)
+                    left_s = deadline - time.monotonic()
+                    if not pending(found[0]) or left_s <= 0 or gone.done() or self.settling.closing:
+                        return found
+                    await self.settling.wait(call.door.database, {turn, gone}, left_s)
 
     async def change(self, call: Call) -> Response:
         body = change_body(self.kind, unwrap(self.kind, call.body))

@@ -3,6 +3,7 @@
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from caryatid.model.kind import Kind
 from caryatid.store import rows
 from caryatid.store.database import Database
 
-from .call import Call, aside
+from .call import aside
 from .news import LOOK_AGAIN_S, News
 
 CHANNEL: Final = "jobs"
@@ -56,11 +57,11 @@ class Settling:
             if not turns and self._waiting[kind].get(key) is turns:
                 del self._waiting[kind][key]
 
-    async def wait(self, call: Call, turn: Turn, timeout_s: float) -> None:
-        """Until the turn has come, `timeout_s` have passed, or the process is about to end."""
+    async def wait(self, database: Database, turns: AbstractSet[Turn], timeout_s: float) -> None:
+        """Until the first of them is done, `timeout_s` have passed, or the process is about to end."""
         if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look(call.door.database))
-        await asyncio.wait({turn}, timeout=timeout_s)
+            self._looking = asyncio.create_task(self._look(database))
+        await asyncio.wait(turns, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
 
     async def _look(self, database: Database) -> None:
         """As long as anybody waits, and no more than half of the time."""

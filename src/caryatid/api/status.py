@@ -128,13 +128,14 @@ class Overview:
         self._waiters += 1
         metrics.WAITING.inc()
         try:
-            while True:
-                number = self._news.number(CHANNEL)
-                found: Chosen = await choose(await self._share(call, project_id, number))
-                left_s = deadline - time.monotonic()
-                if found[1] != tag or left_s <= 0 or self._news.closing:
-                    return found
-                await self._news.after(CHANNEL, number, left_s)
+            with call.left() as gone:
+                while True:
+                    number = self._news.number(CHANNEL)
+                    found: Chosen = await choose(await self._share(call, project_id, number))
+                    left_s = deadline - time.monotonic()
+                    if found[1] != tag or left_s <= 0 or gone.done() or self._news.closing:
+                        return found
+                    await self._news.after(CHANNEL, number, left_s)
         finally:
             self._waiters -= 1
             metrics.WAITING.dec()

@@ -19,6 +19,7 @@ from .failures import Failure, TryAgain, Unreachable
 REQUEST_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 5.0
 PAGE_SIZE = 1000
+PORTS = {"http": 80, "https": 443}
 PAGES_MAX = 10_000
 VERSIONS = {"lbaas": "/v2", "octavia": "/v2"}
 """First word of a kind's path → API version; everything else is our own, `/v1`."""
@@ -92,7 +93,7 @@ class Client:
         project = {"X-Project-Id": self.project} if self.project else {}
         headers = {"Accept": "application/json", **project, **self._who}
         # a proxy of the environment cannot reach this machine's own addresses
-        return httpx2.Client(timeout=timeout, headers=headers, trust_env=not is_local(self.url))
+        return httpx2.Client(timeout=timeout, headers=headers, trust_env=local_port(self.url) is None)
 
     def get(self, path: str, params: Params = ()) -> dict[str, Any]:
         """The document at `path`. Raises Failure and Unreachable, as everything here."""
@@ -163,16 +164,17 @@ class Client:
         return f"The connection to {self.url} broke: {why}."
 
 
-def is_local(url: str) -> bool:
-    """Whether it is this machine's own API."""
+def local_port(url: str) -> int | None:
+    """The port of this machine that it names; None: it is another machine's."""
     try:
-        host = urlsplit(url).hostname or ""
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or PORTS.get(parts.scheme)
     except ValueError:
-        return False
+        return None
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return port if ipaddress.ip_address(host).is_loopback else None
     except ValueError:
-        return host == "localhost"
+        return port if host == "localhost" else None
 
 
 def _frames(lines: Iterable[str]) -> Iterator[Frame]:

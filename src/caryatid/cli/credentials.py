@@ -5,6 +5,8 @@ on a machine can see."""
 import base64
 import os
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -14,22 +16,40 @@ from caryatid.places import ADMIN_TOKEN, state_dir
 from .failures import Failure
 
 TOKEN, PASSWORD, STATE_DIR = "CARYATID_TOKEN", "CARYATID_PASSWORD", "CARYATID_STATE_DIR"
+LISTENING = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+ADDRESS, STATE, OWNER = 1, 3, 7
+"""Words of their lines (proc(5))."""
+LISTENS = "0A"
 HINT = "Who are you? A token: --token-file FILE, CARYATID_TOKEN. A name and a password: --login NAME."
 """What somebody reads who was not believed."""
 
 
-def headers(token_file: str | None, login: str | None, *, local: bool) -> dict[str, str]:
+def headers(token_file: str | None, login: str | None, local_port: int | None) -> dict[str, str]:
     """The headers that say who asks; {}: nobody in particular.
 
-    First what the options say, then CARYATID_TOKEN; of an API on this machine (`local`) also the token of its first
-    administrator, if this user can read it. Raises Failure for a file that cannot be read.
+    First what the options say, then CARYATID_TOKEN; of an API on this machine (`local_port`) also the token of its
+    first administrator, if this user can read it, and nobody else is listening there. Raises Failure for a file that
+    cannot be read.
     """
     if login is not None:
         password = os.environ.get(PASSWORD) or click.prompt(f"Password of {login}", hide_input=True, err=True)
         return {"Authorization": "Basic " + base64.b64encode(f"{login}:{password}".encode()).decode()}
     token = _of_file(token_file) if token_file else os.environ.get(TOKEN, "").strip()
-    token = token or (_administrators() if local else "")
+    token = token or (_administrators() if local_port and is_trusted(local_port) else "")
     return {"X-Auth-Token": token} if token else {}
+
+
+def is_trusted(port: int, tables: Iterable[Path] = LISTENING) -> bool:
+    """Whether all that listens on this port of the machine is this user's or root's: while Caryatid is down, anybody
+    could take its port, and be shown what only it may see."""
+    found = set()
+    for table in tables:
+        with suppress(OSError):
+            for line in table.read_text().splitlines()[1:]:
+                words = line.split()
+                if words[STATE] == LISTENS and int(words[ADDRESS].rpartition(":")[2], 16) == port:
+                    found.add(int(words[OWNER]))
+    return found <= {0, os.getuid()}
 
 
 def _of_file(path: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, cast, get_args
 import click
 
 from . import credentials
-from .client import Answer, Client, Request, is_local
+from .client import Answer, Client, Request, local_port
 from .output import Format, Output
 
 DEFAULT_URL = "http://127.0.0.1:9876"
@@ -71,7 +71,7 @@ class session:  # noqa: N801  reads as a verb
         values.pop("output", None)
         columns = tuple(word for text in values.pop("columns") for word in text.replace(",", " ").split())
         url = values.pop("url")
-        who = credentials.headers(values.pop("token_file"), values.pop("login"), local=is_local(url))
+        who = credentials.headers(values.pop("token_file"), values.pop("login"), local_port(url))
         client = Client(url, values.pop("project"), who)
         rest = {name: values.pop(name) for name in ("wait", "dry_run", "timeout_s") if name in values}
         self.opened = Session(client, Output(chosen, columns), **rest)
