@@ -140,7 +140,7 @@ def test_what_is_wrong_with_a_renewal_is_said_and_the_old_one_serves_on(installa
     problem = until(
         lambda: installation.get("/v1/certificates", reference=reference)[0]["problem"], "the problem is shown"
     )
-    assert problem == "The secret cannot be read."
+    assert problem == "The secret cannot be read: PEM, DER or PKCS #12 is taken, whole."
     assert serial(tmp_path, loadbalancer) == before
     assert curl(tmp_path, loadbalancer) in {"one", "two", "three"}
 
