@@ -190,7 +190,7 @@ class _Working:
         self._worker = Worker(door, wakeups)
 
     async def __aenter__(self) -> None:
-        self._worker.start()
+        await asyncio.to_thread(self._worker.start)
 
     async def __aexit__(self, *_: object) -> None:
         await asyncio.to_thread(self._worker.stop)

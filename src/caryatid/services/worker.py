@@ -8,6 +8,7 @@ import time
 from contextlib import AbstractContextManager
 
 from caryatid import log, metrics, tracing
+from caryatid.control import flow
 from caryatid.control.attempt import Attempt
 from caryatid.control.door import Door
 from caryatid.control.reconcile import attend
@@ -36,7 +37,8 @@ class Worker:
         wakeups.subscribe("work", self._bell.ring)
 
     def start(self) -> None:
-        """Work is done until `stop`."""
+        """Work is done until `stop`. Takes a moment."""
+        flow.prepare()
         for number in range(self._door.settings.worker_threads):
             loop.start(f"worker-{number}", lambda: loop.forever("worker", self._turn, self._stop))
         loop.start("leases", self._keep_leases)
