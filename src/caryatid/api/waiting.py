@@ -109,7 +109,7 @@ class Board:
         """The job is so, unless something newer is known; those who have waited for that."""
         if watched.document is None:
             self._unread.discard(watched)
-            self._roots.setdefault(document["loadbalancer_id"], set()).add(watched)
+            self._roots.setdefault(document["root_id"], set()).add(watched)
         elif document["serial"] <= watched.document["serial"]:
             return []
         watched.document, watched.content = document, b""
@@ -197,7 +197,7 @@ class Board:
         del self._watched[watched.key]
         self._unread.discard(watched)
         if watched.document is not None:
-            root_id = watched.document["loadbalancer_id"]
+            root_id = watched.document["root_id"]
             self._roots[root_id].discard(watched)
             if not self._roots[root_id]:
                 del self._roots[root_id]

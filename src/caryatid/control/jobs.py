@@ -27,7 +27,7 @@ def cancel(door: Door, caller: Caller, job_id: str) -> dict[str, Any]:
     """
     with door.database.transaction() as tx:
         job = _found(tx, caller, job_id)
-        root_id = job["loadbalancer_id"]
+        root_id = job["root_id"]
         if job["ended_at"] is not None:
             raise Conflict(f"Job {job_id} has ended: it is {job['state']}.")
         if job["action"] not in CANCELLABLE:

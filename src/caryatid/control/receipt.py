@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from caryatid import tracing
+from caryatid.model import LOADBALANCER
 from caryatid.model.kind import Kind
 from caryatid.model.policy import Caller
 from caryatid.store import events, idempotency, jobs, traces
@@ -60,6 +61,7 @@ class Wish:
     """What happens to other rows with it."""
     undo: Mapping[str, Any] | None = None
     """What cancelling it has to put back."""
+    root_kind: Kind = LOADBALANCER
 
 
 def note(tx: Tx, caller: Caller, wish: Wish) -> str:
@@ -70,6 +72,7 @@ def note(tx: Tx, caller: Caller, wish: Wish) -> str:
         kind=wish.kind,
         resource_id=wish.key,
         root_id=wish.root_id,
+        root_kind=wish.root_kind,
         project_id=wish.project_id,
         generation=wish.generation,
         user_id=caller.user_id,
@@ -90,7 +93,7 @@ def _told(effect: Effect, caller: Caller, wish: Wish, job_id: str) -> dict[str, 
         effect.key,
         by=caller,
         project_id=wish.project_id,
-        root_id=wish.root_id,
+        root_id=wish.root_id if wish.root_kind is LOADBALANCER else None,
         job_id=job_id,
         detail=effect.detail,
     )

@@ -6,6 +6,17 @@ from .amphora import AMPHORA
 from .certificate import CERTIFICATE
 from .event import EVENT
 from .flavor import AVAILABILITY_ZONE, AVAILABILITY_ZONE_PROFILE, FLAVOR, FLAVORPROFILE
+from .gslb import (
+    GSLB,
+    GSLB_BACKEND,
+    GSLB_GEOMAP,
+    GSLB_KINDS,
+    GSLB_MEMBER,
+    GSLB_MONITOR,
+    GSLB_POOL,
+    GSLB_REGION,
+    GSLB_ZONE,
+)
 from .healthmonitor import HEALTHMONITOR
 from .host import HOST
 from .job import JOB
@@ -47,6 +58,7 @@ KINDS: tuple[Kind, ...] = (
     SUBSCRIPTION,
     DELIVERY,
     *ACCESS,
+    *GSLB_KINDS,
 )
 """Everything that is kept as a row with a document."""
 
@@ -67,6 +79,15 @@ __all__ = [
     "EVENT",
     "FLAVOR",
     "FLAVORPROFILE",
+    "GSLB",
+    "GSLB_BACKEND",
+    "GSLB_GEOMAP",
+    "GSLB_KINDS",
+    "GSLB_MEMBER",
+    "GSLB_MONITOR",
+    "GSLB_POOL",
+    "GSLB_REGION",
+    "GSLB_ZONE",
     "HEALTHMONITOR",
     "HOST",
     "JOB",

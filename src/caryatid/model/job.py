@@ -59,10 +59,12 @@ class Job(Row):
     """Kind of the resource that was named."""
     resource_id: Annotated[Name, GENERATED, Key(36), Listed()]
     """Id of the resource that was named."""
+    root_id: Annotated[Id | None, GENERATED, Key(36)] = None
+    """The load balancer or GSLB that is reconciled for it; null: it took effect at once."""
     loadbalancer_id: Annotated[Id | None, GENERATED, Key(36)] = None
-    """The load balancer it belongs to; null: it took effect at once."""
+    """The same, if it is a load balancer."""
     generation: Annotated[Int, GENERATED, Key()] = 0
-    """Of the load balancer: what it was raised to."""
+    """Of that: what it was raised to."""
     state: Annotated[JobState, GENERATED, Listed()] = "queued"
     """How far it is, or how it ended."""
     progress: Annotated[Progress, GENERATED] = Progress.model_construct(done=0, known=0)

@@ -44,7 +44,7 @@ def jobs(tx: Tx) -> Counts:
     """Those that have not ended, by state, as one job's is told."""
     now = clock.now(tx)
     state = case((WORK.c.lease_until > now, "running"), (WORK.c.tries > 0, "retrying"), else_="queued").label("state")
-    opened = select(state).select_from(JOB.outerjoin(WORK, WORK.c.root_id == JOB.c.loadbalancer_id))
+    opened = select(state).select_from(JOB.outerjoin(WORK, WORK.c.root_id == JOB.c.root_id))
     open_ = opened.where(JOB.c.ended_at.is_(None)).subquery()
     rows = tx.connection.execute(select(open_.c.state, func.count()).group_by(open_.c.state))
     return {("queued",): 0, ("running",): 0, ("retrying",): 0} | {(row[0],): row[1] for row in rows}

@@ -4,6 +4,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from caryatid.model import LOADBALANCER
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -15,6 +17,7 @@ class Claim:
     """How often it had been asked for; more by now means that something newer is wanted."""
     tries: int
     priority: int = 0
+    root_kind: str = LOADBALANCER.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,8 @@ class Done:
     left: str = ""
     """What is left to do though nobody waits for it (a standby is behind, an old amphora still there): looked at again
     after a growing pause. Nothing: an empty sentence."""
+    look_after_s: float | None = None
+    """Something will be otherwise by then, though nobody says so. None: nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,33 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, Select, Table, and_, func, literal_column, select, union_all
 
-from caryatid.model import AMPHORA, BY_NAME, HOST, SUBSCRIPTION
+from caryatid.model import (
+    AMPHORA,
+    BY_NAME,
+    GSLB,
+    GSLB_KINDS,
+    GSLB_MEMBER,
+    GSLB_MONITOR,
+    GSLB_POOL,
+    GSLB_REGION,
+    HOST,
+    SUBSCRIPTION,
+)
 from caryatid.model.field import Back
 from caryatid.model.kind import Kind
 
 from . import status
 from .sql import listing
-from .tables import OBSERVATION, PROGRESS, SUBSCRIPTION_STATE, TABLES, root_column
+from .tables import (
+    GSLB_CHECKER,
+    GSLB_STATE,
+    GSLB_STATUS,
+    OBSERVATION,
+    PROGRESS,
+    SUBSCRIPTION_STATE,
+    TABLES,
+    root_column,
+)
 
 Json = dict[str, Any]
 
@@ -51,6 +71,9 @@ def reading(name: str, dialect: str) -> Reading:
         source = table if kind.is_root else table.join(root, root.c.id == table.c[root_column(kind)])
         source, statuses = _with_statuses(kind, table, root, source)
         values |= statuses
+    if kind in GSLB_KINDS:
+        source, found = _with_votes(kind, table, source)
+        values |= found
     if kind is HOST:
         source, carried = _with_use(table)
         values |= carried
@@ -72,7 +95,7 @@ def _with_statuses(
     kind: Kind, table: Table, root: FromClause, source: FromClause
 ) -> tuple[FromClause, dict[str, ColumnElement[Any]]]:
     provisioning = status.provisioning(table, root)
-    own = OBSERVATION.alias("own")
+    own = (GSLB_STATUS if kind is GSLB else OBSERVATION).alias("own")
     source = source.outerjoin(own, _observes(own, kind.name, table.c.id))
     observed: ColumnElement[Any] = own.c.operating_status
     if kind.name == "healthmonitor":  # as its pool does, until it is observed itself
@@ -84,6 +107,29 @@ def _with_statuses(
         "provisioning_status": provisioning,
         "operating_status": status.operating(kind, table, provisioning, observed),
     }
+
+
+def _with_votes(kind: Kind, table: Table, source: FromClause) -> tuple[FromClause, dict[str, ColumnElement[Any]]]:
+    """What was decided about those that are read, and from where they are seen."""
+    values: dict[str, ColumnElement[Any]] = {}
+    if kind is GSLB:
+        source = source.outerjoin(GSLB_STATE, GSLB_STATE.c.gslb_id == table.c.id)
+        values["published_generation"] = func.coalesce(GSLB_STATE.c.generation, 0)
+        values["published_at"] = GSLB_STATE.c.published_at
+    if kind in {GSLB_POOL, GSLB_MEMBER, GSLB_MONITOR}:
+        values["provisioning_status"] = status.used(kind, table)
+    if kind in {GSLB_POOL, GSLB_MEMBER}:
+        own = GSLB_STATUS.alias("own")
+        source = source.outerjoin(own, _observes(own, kind.name, table.c.id))
+        values["operating_status"] = status.decided(table, own.c.operating_status)
+    if kind is GSLB_MEMBER:
+        values["status_reason"] = own.c.reason
+    if kind is GSLB_REGION:
+        checker = GSLB_CHECKER.c
+        here = checker.region_id == table.c.id
+        values["checkers"] = select(func.count()).where(here).correlate(table).scalar_subquery()
+        values["seen_at"] = select(func.max(checker.seen_at)).where(here).correlate(table).scalar_subquery()
+    return source, values
 
 
 def _with_use(host: Table) -> tuple[FromClause, dict[str, ColumnElement[Any]]]:

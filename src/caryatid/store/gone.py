@@ -19,14 +19,15 @@ from sqlalchemy import (
     update,
 )
 
-from caryatid.model import KINDS, LOADBALANCER
+from caryatid.model import GSLB, KINDS, LOADBALANCER
 from caryatid.model.kind import Kind
 
 from .database import Tx
 from .sql import among, listed
-from .tables import BINDING, OBSERVATION, STATISTIC, TABLES, root_column
+from .tables import BINDING, GSLB_STATE, GSLB_STATUS, GSLB_USE, OBSERVATION, STATISTIC, TABLES, root_column
 
 BELOW: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind.root == LOADBALANCER.name and not kind.is_root)
+"""What hangs on a load balancer. What gslbs are made of hangs on none of them: several may use it."""
 
 
 def find_gone(tx: Tx, root_id: str, observed: int) -> list[tuple[str, str, int]]:
@@ -34,17 +35,17 @@ def find_gone(tx: Tx, root_id: str, observed: int) -> list[tuple[str, str, int]]
     return [(*row,) for row in tx.connection.execute(_gone(), {"root": root_id, "observed": observed})]
 
 
-def remove_gone(tx: Tx, root_id: str, observed: int, found: Iterable[tuple[str, str, int]]) -> bool:
-    """What was `found` gone is no more, nor what was seen of it; True: the root, deleted by `observed`, neither.
+def remove_gone(tx: Tx, kind: str, root_id: str, observed: int, found: Iterable[tuple[str, str, int]]) -> bool:
+    """What was `found` gone is no more, nor what was seen of it; True: nor the root, of `kind`, deleted by `observed`.
 
     Jobs, attempts and events stay.
     """
     gone: dict[str, list[str]] = {}
-    for kind, key, _ in found:
-        gone.setdefault(kind, []).append(key)
-    for kind, ids in gone.items():
-        _remove(tx, kind, ids)
-    return _remove_root(tx, root_id, observed)
+    for below, key, _ in found:
+        gone.setdefault(below, []).append(key)
+    for below, ids in gone.items():
+        _remove(tx, below, ids)
+    return _remove_root(tx, kind, root_id, observed)
 
 
 def mark_refused(tx: Tx, root_id: str, culprits: Mapping[str, str], *, generation: int) -> None:
@@ -83,14 +84,20 @@ def _remove(tx: Tx, kind: str, ids: Iterable[str]) -> None:
             tx.connection.execute(delete(table).where(among(dialect, table.c.listener_id, "ids")), values)
 
 
-def _remove_root(tx: Tx, root_id: str, observed: int) -> bool:
-    root = TABLES[LOADBALANCER.name]
+def _remove_root(tx: Tx, kind: str, root_id: str, observed: int) -> bool:
+    root = TABLES[kind]
     this = delete(root).where(root.c.id == root_id, root.c.deleted_generation <= observed)
     if not tx.connection.execute(this).rowcount:
         return False
-    for kind in BELOW:
-        table = TABLES[kind.name]
-        tx.connection.execute(delete(table).where(table.c[root_column(kind)] == root_id))
+    if kind == GSLB.name:
+        for table in (GSLB_USE, GSLB_STATE):
+            tx.connection.execute(delete(table).where(table.c.gslb_id == root_id))
+        seen = GSLB_STATUS.c
+        tx.connection.execute(delete(GSLB_STATUS).where(seen.kind == kind, seen.id == root_id))
+        return True
+    for below in BELOW:
+        table = TABLES[below.name]
+        tx.connection.execute(delete(table).where(table.c[root_column(below)] == root_id))
     for table in (OBSERVATION, STATISTIC):
         tx.connection.execute(delete(table).where(table.c.loadbalancer_id == root_id))
     return True

@@ -10,7 +10,9 @@ from uuid import uuid4
 
 from sqlalchemy import ColumnElement, and_, bindparam, case, null, or_, select, update
 
+from caryatid.model import GSLB, LOADBALANCER
 from caryatid.model.event import WORKER
+from caryatid.model.kind import Kind
 from caryatid.model.policy import Caller
 
 from . import attempts, clock, events, filters, wake
@@ -54,8 +56,9 @@ class End:
         return (FAILED, reason, self.remedy or None) if reason else (SUCCEEDED, None, None)
 
     def _moot(self, job: Mapping[str, Any]) -> str:
-        """What made the job moot: what it is about, or its load balancer, was deleted by a later change."""
-        for kind, key in ((job["resource_type"], job["resource_id"]), ("loadbalancer", job["loadbalancer_id"])):
+        """What made the job moot: what it is about, or its root, was deleted by a later change."""
+        root = LOADBALANCER.name if job["loadbalancer_id"] else GSLB.name
+        for kind, key in ((job["resource_type"], job["resource_id"]), (root, job["root_id"])):
             if self.gone.get(key, 0) > job["generation"]:
                 return f"A later change deleted {kind} {key}."
         return ""
@@ -68,6 +71,7 @@ def open(  # noqa: A001, PLR0913  a receipt has this many parts
     kind: str,
     resource_id: str,
     root_id: str | None,
+    root_kind: Kind = LOADBALANCER,
     project_id: str | None,
     generation: int,
     user_id: str = "",
@@ -87,7 +91,8 @@ def open(  # noqa: A001, PLR0913  a receipt has this many parts
         "action": action,
         "resource_type": kind,
         "resource_id": resource_id,
-        "loadbalancer_id": root_id,
+        "root_id": root_id,
+        "loadbalancer_id": root_id if root_kind is LOADBALANCER else None,
         "generation": generation,
         "created_at": at,
         "undo": undo or None,
@@ -171,7 +176,7 @@ def set_undo(tx: Tx, job_id: str, undo: Mapping[str, Any]) -> None:
 def begun(tx: Tx, job: Mapping[str, Any]) -> bool:
     """Whether an attempt has covered it, or a worker has the root and may be about to. Nobody takes the root before the
     transaction has ended."""
-    root_id = job["loadbalancer_id"]
+    root_id = job["root_id"]
     work = tx.connection.execute(select(WORK.c.lease_until).where(WORK.c.root_id == root_id).with_for_update()).first()
     covering = select(ATTEMPT.c.fence).where(ATTEMPT.c.root_id == root_id, ATTEMPT.c.generation >= job["generation"])
     taken = work is not None and work.lease_until is not None
@@ -204,7 +209,7 @@ def _event(job: Mapping[str, Any], word: str, by: Caller, detail: Mapping[str, A
 _NOT_ENDED: dict[str, Any] = {"ended_at": None, "outcome": None, "ended_fence": None}
 _OPENED = JOB.insert()
 _OPEN = select(JOB).where(
-    JOB.c.loadbalancer_id == bindparam("root"), JOB.c.ended_at.is_(None), JOB.c.generation <= bindparam("upto")
+    JOB.c.root_id == bindparam("root"), JOB.c.ended_at.is_(None), JOB.c.generation <= bindparam("upto")
 )
 _HOW: dict[str, Any] = {"ended_at": bindparam("when"), "outcome": bindparam("how"), "reason": bindparam("said")}
 _MORE: dict[str, Any] = {"remedy": bindparam("cure"), "ended_fence": bindparam("fence"), "undo": null()}
@@ -235,7 +240,7 @@ def _source(dialect: str, *, archived: bool = False, bounds: tuple[str, ...] = (
     known = [column for column in table.c if column.name not in {"outcome", "undo"}]
     statement = select(*known, state.label("state"))
     if not archived:
-        statement = statement.select_from(JOB.outerjoin(WORK, WORK.c.root_id == JOB.c.loadbalancer_id))
+        statement = statement.select_from(JOB.outerjoin(WORK, WORK.c.root_id == JOB.c.root_id))
     for name in bounds:
         attribute, operator = BOUNDS[name]
         statement = statement.where(table.c[attribute].op(operator)(bindparam(name)))
@@ -248,7 +253,7 @@ def _source(dialect: str, *, archived: bool = False, bounds: tuple[str, ...] = (
 
 def _documents(tx: Tx, rows: Sequence[Mapping[str, Any]], *, log: bool) -> list[dict[str, Any]]:
     """The jobs as they are shown, from their rows and the attempts that covered them."""
-    covering = _covering(tx, [row["id"] for row in rows if row["loadbalancer_id"] is not None], log=log)
+    covering = _covering(tx, [row["id"] for row in rows if row["root_id"] is not None], log=log)
     return [_document(row, covering.get(row["id"], ()), log=log) for row in rows]
 
 
@@ -265,7 +270,7 @@ def _covering(tx: Tx, ids: Sequence[str], *, log: bool) -> dict[str, list[Any]]:
 @cache
 def _covered(dialect: str, *, log: bool) -> Any:
     before = or_(JOB.c.ended_fence.is_(None), ATTEMPT.c.fence <= JOB.c.ended_fence)
-    covers = and_(ATTEMPT.c.root_id == JOB.c.loadbalancer_id, ATTEMPT.c.generation >= JOB.c.generation, before)
+    covers = and_(ATTEMPT.c.root_id == JOB.c.root_id, ATTEMPT.c.generation >= JOB.c.generation, before)
     parts = [column for column in ATTEMPT.c if log or column.name != "log"]
     statement = select(JOB.c.id, *parts).select_from(JOB.join(ATTEMPT, covers)).order_by(ATTEMPT.c.fence)
     return statement.where(among(dialect, JOB.c.id, "ids"))
@@ -277,7 +282,7 @@ def _document(row: Mapping[str, Any], covering: Sequence[Any], *, log: bool) -> 
     if job["ended_at"] is None:
         said = next((attempt for attempt in reversed(covering) if attempt.reason), None)
         job |= {"reason": said and said.reason, "remedy": said and said.remedy}
-    at_once = job["created_at"] if job["ended_at"] and job["loadbalancer_id"] is None else None
+    at_once = job["created_at"] if job["ended_at"] and job["root_id"] is None else None
     return {
         **job,
         "archived": False,
@@ -328,4 +333,3 @@ def archive(tx: Tx, before: str, limit: int) -> int:
 def purge_archive(tx: Tx, before: str) -> int:
     """Archived jobs that ended before `before` are gone; how many they were."""
     return tx.connection.execute(JOB_ARCHIVE.delete().where(JOB_ARCHIVE.c.ended_at < before)).rowcount
-

@@ -243,8 +243,6 @@ def _real(name: str) -> ColumnElement[float]:
     return cast(STATISTIC.c[name], Float(53))
 
 
-def _named(
-    loadbalancer_id: str | None, listener_id: str | None, amphora_id: str | None
-) -> list[ColumnElement[bool]]:
+def _named(loadbalancer_id: str | None, listener_id: str | None, amphora_id: str | None) -> list[ColumnElement[bool]]:
     wanted = {"loadbalancer_id": loadbalancer_id, "listener_id": listener_id, "amphora_id": amphora_id}
     return [STATISTIC.c[name] == value for name, value in wanted.items() if value is not None]

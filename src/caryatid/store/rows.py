@@ -35,12 +35,12 @@ from .database import Tx
 from .documents import Json, reading, shaped
 from .observations import host_heard, last_heard
 from .sql import among, listed, storable
-from .tables import PROGRESS, TABLES, root_column
+from .tables import LOOKED_AT, PROGRESS, TABLES, root_column
 
 FIRST: Final = 1
 """The generation in which a root starts."""
 DERIVED = frozenset(
-    {"provisioning_status", "operating_status", "used", "cert_expiration", "listeners", "pools", *PROGRESS}
+    {"provisioning_status", "operating_status", "used", "cert_expiration", "listeners", *PROGRESS, *LOOKED_AT}
 )
 """Attributes that no row stores."""
 
@@ -146,10 +146,20 @@ def place(tx: Tx, kind: Kind, key: str) -> Place | None:
     return Place(row[0], row[1] or "", row[2] or "", row[3] is not None) if row else None
 
 
-def lock_root(tx: Tx, root_id: str) -> RootState | None:
+def lock_root(tx: Tx, root_id: str, kind: Kind = LOADBALANCER) -> RootState | None:
     """The numbers of the root, which nobody else changes until this transaction ends."""
-    row = tx.connection.execute(_LOCK, {"key": root_id}).first() if storable(root_id) else None
+    row = tx.connection.execute(_lock(kind.name), {"key": root_id}).first() if storable(root_id) else None
     return RootState(*row) if row else None
+
+
+def lock_roots(tx: Tx, root_ids: Sequence[str], kind: Kind) -> dict[str, RootState]:
+    """The same of many; always in the same order: two who lock do not wait in a circle."""
+    ids = sorted({root_id for root_id in root_ids if storable(root_id)})
+    if not ids:
+        return {}
+    dialect = tx.database.dialect
+    found = tx.connection.execute(_lock_all(kind.name, dialect), {"ids": listed(dialect, ids)})
+    return {row[0]: RootState(*row[1:]) for row in found}
 
 
 def lock(tx: Tx, kind: Kind, key: str) -> None:
@@ -319,13 +329,23 @@ def _place(name: str) -> Select[Any]:
     return select(table.c.id, root, project, deleted).where(table.c[kind.key] == bindparam("key"))
 
 
-def _lock() -> Select[Any]:
-    root = TABLES[LOADBALANCER.name].c
+@cache
+def _numbers(name: str) -> Select[Any]:
+    root = TABLES[name].c
     numbers = (root.generation, root.observed_generation, root.failed_generation, root.deleted_generation)
-    return select(*numbers, root.project_id).where(root.id == bindparam("key")).with_for_update()
+    return select(*numbers, root.project_id).with_for_update()
 
 
-_LOCK = _lock()
+@cache
+def _lock(name: str) -> Select[Any]:
+    return _numbers(name).where(TABLES[name].c.id == bindparam("key"))
+
+
+@cache
+def _lock_all(name: str, dialect: str) -> Select[Any]:
+    key = TABLES[name].c.id
+    numbered = _numbers(name)
+    return numbered.with_only_columns(key, *numbered.selected_columns).where(among(dialect, key, "ids")).order_by(key)
 
 
 @cache

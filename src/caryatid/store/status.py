@@ -5,9 +5,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, and_, case, exists, false, func, literal_column, null
 
+from caryatid.model import GSLB, GSLB_MEMBER, GSLB_POOL
 from caryatid.model.kind import Kind
 
-from .tables import TABLES
+from .tables import GSLB_USE, TABLES
 
 
 def _word(value: str) -> ColumnElement[str]:
@@ -16,6 +17,7 @@ def _word(value: str) -> ColumnElement[str]:
 
 ERROR, ACTIVE = _word("ERROR"), _word("ACTIVE")
 OFFLINE, ONLINE, NO_MONITOR = _word("OFFLINE"), _word("ONLINE"), _word("NO_MONITOR")
+DISABLED, UNKNOWN = _word("DISABLED"), _word("UNKNOWN")
 
 
 def provisioning(row: FromClause, root: FromClause) -> ColumnElement[str]:
@@ -39,10 +41,29 @@ def operating(
     kind: Kind, row: FromClause, status: ColumnElement[str], observed: ColumnElement[Any]
 ) -> ColumnElement[str]:
     """operating_status of a row whose provisioning_status is `status`, given what was last observed of it."""
+    if kind is GSLB:
+        return decided(row, observed)
     return case(
         (row.c.spec["admin_state_up"].as_boolean() == false(), OFFLINE),
         else_=func.coalesce(observed, _unobserved(kind, row, status)),
     )
+
+
+def decided(row: FromClause, last: ColumnElement[Any]) -> ColumnElement[str]:
+    """operating_status of what global load balancing decides about, given how that was when it was last decided."""
+    return case((row.c.spec["admin_state_up"].as_boolean() == false(), DISABLED), else_=func.coalesce(last, UNKNOWN))
+
+
+def used(kind: Kind, row: FromClause) -> ColumnElement[str]:
+    """provisioning_status of what several gslbs may use: whether all have taken it as it is. A member is part of
+    its pool."""
+    root = TABLES[GSLB.name]
+    part = (GSLB_POOL, row.c.pool_id) if kind is GSLB_MEMBER else (kind, row.c.id)
+    mine = (GSLB_USE.c.kind == literal_column(f"'{part[0].name}'"), GSLB_USE.c.id == part[1])
+    behind = exists().where(*mine, GSLB_USE.c.gslb_id == root.c.id, GSLB_USE.c.generation > root.c.observed_generation)
+    behind = behind.correlate(row)
+    refused = behind.where(GSLB_USE.c.generation <= root.c.failed_generation)
+    return case((refused, ERROR), (behind, _word("PENDING_UPDATE")), else_=ACTIVE)
 
 
 def _unobserved(kind: Kind, row: FromClause, status: ColumnElement[str]) -> ColumnElement[str]:

@@ -131,6 +131,7 @@ Index("ix_certificate_checked_at", TABLES["certificate"].c.checked_at)  # which 
 Index("ix_delivery_due", TABLES["delivery"].c.subscription_id, TABLES["delivery"].c.next_at)
 Index("ix_amphora_compute_id", TABLES["amphora"].c.compute_id)  # how many a host carries, and which
 Index("ix_token_expires_at", TABLES["token"].c.expires_at)  # which have ended
+Index("ix_gslb_member_loadbalancer_id", TABLES["gslb_member"].c.loadbalancer_id)  # who is told of its status
 
 WORK = Table(
     "work",
@@ -159,7 +160,8 @@ def _receipt() -> list[Column[Any]]:
         Column("action", String(WORD_LENGTH), nullable=False),
         Column("resource_type", String(WORD_LENGTH), nullable=False),
         Column("resource_id", String(255), nullable=False),
-        Column("loadbalancer_id", String(ID_LENGTH)),
+        Column("root_id", String(ID_LENGTH)),
+        Column("loadbalancer_id", String(ID_LENGTH)),  # the root, if it is one
         Column("generation", Generation, nullable=False),
         Column("created_at", String(TIME_LENGTH), nullable=False),
         Column("ended_at", String(TIME_LENGTH)),
@@ -187,7 +189,7 @@ JOB = Table(
     Index("ix_job_ended", "ended_at"),
 )
 _open = JOB.c.ended_at.is_(None)
-Index("ix_job_open", JOB.c.loadbalancer_id, JOB.c.generation, sqlite_where=_open, postgresql_where=_open)
+Index("ix_job_open", JOB.c.root_id, JOB.c.generation, sqlite_where=_open, postgresql_where=_open)
 JOB_ARCHIVE = Table(
     "job_archive",
     METADATA,
@@ -355,6 +357,8 @@ PASSWORD = Table(
 """The argon2id hash of each user that has a password: apart from its document, which many read."""
 PROGRESS = ("cursor", "old_secret_until", "delivered_at", "failed_at", "failures", "trouble")
 """Attributes of a subscription that are seen, not wanted (decision 13)."""
+LOOKED_AT = ("published_generation", "published_at", "status_reason", "per_region", "checkers", "seen_at")
+"""Attributes of what global load balancing is made of that are seen, not wanted."""
 SUBSCRIPTION_STATE = Table(
     "subscription_state",
     METADATA,
@@ -378,6 +382,86 @@ TRACE = Table(
     Index("ix_trace_created_at", "created_at"),
 )
 """Which trace a job belongs to, where anybody wants traces."""
+GSLB_USE = Table(
+    "gslb_use",
+    METADATA,
+    Column("gslb_id", String(ID_LENGTH), primary_key=True),
+    Column("kind", String(WORD_LENGTH), primary_key=True),
+    Column("id", String(ID_LENGTH), primary_key=True),
+    Column("generation", Generation, nullable=False),
+    Index("ix_gslb_use_part", "kind", "id"),
+)
+"""Which gslbs use a part, and in which generation of theirs it changed last."""
+GSLB_STATE = Table(
+    "gslb_state",
+    METADATA,
+    Column("gslb_id", String(ID_LENGTH), primary_key=True),
+    Column("memory", Document, nullable=False),  # plan.gslb.Memory
+    Column("published", Document, nullable=False),  # record type → what name servers have been told
+    Column("generation", Generation, nullable=False),  # of that
+    Column("published_at", String(TIME_LENGTH)),
+    Column("why", Document, nullable=False),  # sentences
+)
+"""What the engine remembers of a gslb."""
+GSLB_STATUS = Table(
+    "gslb_status",
+    METADATA,
+    Column("kind", String(WORD_LENGTH), primary_key=True),
+    Column("id", String(ID_LENGTH), primary_key=True),
+    Column("operating_status", String(16), nullable=False),
+    Column("reason", Text),
+    Column("since", Float(53), nullable=False),
+)
+"""How gslbs, pools and members were when they were last decided about."""
+GSLB_CHECKER = Table(
+    "gslb_checker",
+    METADATA,
+    Column("id", String(ID_LENGTH), primary_key=True),
+    Column("region_id", String(ID_LENGTH), nullable=False),
+    Column("seen_at", String(TIME_LENGTH), nullable=False),
+    Column("quarantined", Boolean, nullable=False),
+    Index("ix_gslb_checker_region", "region_id"),
+)
+GSLB_SHARE = Table(
+    "gslb_share",
+    METADATA,
+    Column("region_id", String(ID_LENGTH), primary_key=True),
+    Column("share", Integer, primary_key=True, autoincrement=False),
+    Column("checker", String(ID_LENGTH), nullable=False),
+    Column("until", Float(53), nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("seen_at", Float(53), nullable=False),  # until then all that it said of its checks was so
+)
+"""Which checker of a region has which part of its checks."""
+GSLB_VOTE = Table(
+    "gslb_vote",
+    METADATA,
+    Column("member_id", String(ID_LENGTH), primary_key=True),
+    Column("monitor_id", String(ID_LENGTH), primary_key=True),
+    Column("region_id", String(ID_LENGTH), primary_key=True),
+    Column("word", String(16), nullable=False),
+    Column("at", Float(53), nullable=False),  # when it was said
+    Column("since", Float(53), nullable=False),  # when it became so
+    Column("share", Integer, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("checker", String(ID_LENGTH), nullable=False),
+    Column("reason", Text),
+    Column("rtt_ms", Float(53)),
+    Index("ix_gslb_vote_share", "region_id", "share"),
+)
+"""What regions say of checks."""
+GSLB_REMOTE = Table(
+    "gslb_remote",
+    METADATA,
+    Column("region_id", String(ID_LENGTH), primary_key=True),
+    Column("loadbalancer_id", String(ID_LENGTH), primary_key=True),
+    Column("addresses", Document, nullable=False),
+    Column("operating_status", String(16), nullable=False),
+    Column("since", Float(53), nullable=False),
+    Column("seen_at", Float(53), nullable=False),
+    Column("good_s", Float(53), nullable=False),  # for so long after that it counts
+)
+"""Load balancers of other regions, as they are reported."""
 LEASE = Table(
     "lease",
     METADATA,

@@ -30,6 +30,6 @@ def purge(tx: Tx, before: str) -> int:
 _OF = (
     select(TRACE.c.traceparent)
     .join_from(TRACE, JOB, JOB.c.id == TRACE.c.job_id)
-    .where(JOB.c.loadbalancer_id == bindparam("root"), JOB.c.ended_at.is_(None))
+    .where(JOB.c.root_id == bindparam("root"), JOB.c.ended_at.is_(None))
     .order_by(JOB.c.created_at, JOB.c.id)
 )

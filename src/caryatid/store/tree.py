@@ -59,9 +59,7 @@ def rows_of(tx: Tx, root_id: str, *, members: bool = True) -> tuple[LoadBalancer
     return cast(LoadBalancer, _loaded(LOADBALANCER, row[:-2])), rows
 
 
-def _below(
-    tx: Tx, root_id: str, *, members: bool, refused: Collection[str]
-) -> tuple[Rows, tuple[Listener, ...]]:
+def _below(tx: Tx, root_id: str, *, members: bool, refused: Collection[str]) -> tuple[Rows, tuple[Listener, ...]]:
     """The rows that are wanted, and the listeners that are leaving."""
     found: dict[str, tuple[Row, ...]] = {}
     leaving: tuple[Listener, ...] = ()

@@ -10,7 +10,8 @@ from typing import Any, Final
 from sqlalchemy import Integer, Row, String, and_, bindparam, case, delete, func, null, or_, select, update
 
 from caryatid.errors import LeaseLost
-from caryatid.model import LOADBALANCER
+from caryatid.model import BY_NAME, GSLB, LOADBALANCER
+from caryatid.model.kind import Kind
 
 from . import attempts, clock, jobs, wake
 from .claim import Again, Claim, Done, Failed, Outcome
@@ -30,54 +31,60 @@ WISH: Final = 40
 """Priority of what users ask for (octavia.md §1.13): before what nobody has asked for."""
 ALL: Final = (1 << 63) - 1
 """More than any generation."""
-ROOT = TABLES[LOADBALANCER.name]
-"""Roots of other kinds will find their table by `work.root_kind`."""
+CHANNELS: Final = {LOADBALANCER.name: "work", GSLB.name: "gslbs"}
+"""Who waits for work on roots of a kind listens here."""
 
 
-def ask(tx: Tx, root_id: str, *, priority: int = WISH) -> int:
+def ask(tx: Tx, root_id: str, *, kind: Kind = LOADBALANCER, priority: int = WISH) -> int:
     """A new generation of the root is wanted, at once; returned. The caller has the root's lock."""
-    row = tx.connection.execute(_RAISE, {"root": root_id}).one()
+    row = tx.connection.execute(_raise(kind.name), {"root": root_id}).one()
     generation, failed = int(row[0]), int(row[1])
-    _make_due(tx, root_id, priority=priority, asked=True, afresh=failed >= generation - 1 > 0)
+    _make_due(tx, root_id, kind, priority=priority, asked=True, afresh=failed >= generation - 1 > 0)
     return generation
 
 
-def begin(tx: Tx, root_id: str) -> None:
+def begin(tx: Tx, root_id: str, *, kind: Kind = LOADBALANCER) -> None:
     """The root, just inserted, is wanted in its first generation, at once."""
-    _make_due(tx, root_id, priority=WISH, asked=True, afresh=False)
+    _make_due(tx, root_id, kind, priority=WISH, asked=True, afresh=False)
 
 
-def wake_root(tx: Tx, root_id: str, *, priority: int = 0) -> None:
+def wake_root(tx: Tx, root_id: str, *, kind: Kind = LOADBALANCER, priority: int = 0) -> None:
     """Somebody shall look at the root, at once; nothing new is wanted."""
-    _make_due(tx, root_id, priority=priority, asked=False, afresh=False)
+    _make_due(tx, root_id, kind, priority=priority, asked=False, afresh=False)
 
 
-def wake_roots(tx: Tx, root_ids: Collection[str], *, priority: int = 0) -> None:
+def wake_roots(tx: Tx, root_ids: Collection[str], *, kind: Kind = LOADBALANCER, priority: int = 0) -> None:
     """`wake_root` of them all, in one statement. Always in the same order: two who wake do not wait in a circle."""
     if root_ids:
         now = clock.now(tx)
-        shared = {"now": now, "urgency": priority, "since": None, "anew": None}
+        shared = {"kind": kind.name, "now": now, "urgency": priority, "since": None, "anew": None}
         rows = [{"root": root_id, **shared} for root_id in sorted(set(root_ids))]
         tx.connection.execute(_due(tx.database.dialect), rows)
-        wake.notify(tx, "work")
+        wake.notify(tx, CHANNELS[kind.name])
 
 
 def retry_all(tx: Tx) -> None:
     """What waits for its next try is tried now: something has come that it may have waited for."""
     now = clock.now(tx)
     tx.connection.execute(update(WORK).where(WORK.c.due_at > now).values(due_at=now, tries=0))
-    wake.notify(tx, "work")
+    for channel in CHANNELS.values():
+        wake.notify(tx, channel)
 
 
 def claim(database: Database, worker: str) -> Claim | None:
-    """The most urgent root that is due and nobody's, now the worker's for LEASE_S seconds; None: nothing is due."""
+    """The most urgent load balancer that is due and nobody's, now the worker's for LEASE_S seconds; None: none is."""
+    return next(iter(claim_some(database, worker, LOADBALANCER, 1)), None)
+
+
+def claim_some(database: Database, worker: str, kind: Kind, limit: int) -> list[Claim]:
+    """The same of the `limit` most urgent roots of the kind."""
     with database.read() as tx:
-        if tx.connection.execute(_ANY_DUE, {"now": clock.now(tx)}).first() is None:
-            return None
+        if tx.connection.execute(_ANY_DUE, {"kind": kind.name, "now": clock.now(tx)}).first() is None:
+            return []
     with database.transaction() as tx:
         now = clock.now(tx)
-        row = tx.connection.execute(_CLAIM, {"now": now, "until": now + LEASE_S, "by": worker}).first()
-        return Claim(*row) if row else None
+        given = {"kind": kind.name, "now": now, "until": now + LEASE_S, "by": worker, "limit": limit}
+        return [Claim(*row) for row in tx.connection.execute(_CLAIM, given)]
 
 
 def renew(database: Database, held: Claim) -> bool:
@@ -85,6 +92,14 @@ def renew(database: Database, held: Claim) -> bool:
     with database.transaction() as tx:
         values = {"root": held.root_id, "token": held.fence, "until": clock.now(tx) + LEASE_S}
         return bool(tx.connection.execute(_RENEW, values).rowcount)
+
+
+def renew_some(database: Database, held: Collection[Claim]) -> None:
+    """The same of many, where they are still the holder's."""
+    with database.transaction() as tx:
+        until = clock.now(tx) + LEASE_S
+        ordered = sorted(held, key=lambda one: one.root_id)
+        tx.connection.execute(_RENEW, [{"root": one.root_id, "token": one.fence, "until": until} for one in ordered])
 
 
 def raise_fence(tx: Tx, root_id: str, seen: int) -> None:
@@ -98,21 +113,19 @@ def still_mine(tx: Tx, held: Claim) -> bool:
     return tx.connection.execute(_STILL_MINE, {"root": held.root_id, "token": held.fence}).first() is not None
 
 
-def next_due(database: Database) -> float | None:
-    """Seconds until something can be claimed (0: now); None: nothing is due."""
+def next_due(database: Database, kind: Kind = LOADBALANCER) -> float | None:
+    """Seconds until a root of the kind can be claimed (0: now); None: nothing is due."""
     with database.read() as tx:
-        at = tx.connection.execute(_SOONEST).scalar()
+        at = tx.connection.execute(_SOONEST, {"kind": kind.name}).scalar()
         return None if at is None else max(0.0, float(at) - clock.now(tx))
 
 
-def settle(
-    tx: Tx, held: Claim, outcome: Outcome, *, provisioning_deadline_s: float = PROVISIONING_DEADLINE_S
-) -> None:
+def settle(tx: Tx, held: Claim, outcome: Outcome, *, provisioning_deadline_s: float = PROVISIONING_DEADLINE_S) -> None:
     """The claim is given back, and what came of it is kept: statuses, jobs, events, when to look again.
 
     Raises LeaseLost, with nothing written, if the root is another worker's by now.
     """
-    root = lock_root(tx, held.root_id)  # before the work: the order in which wishes lock
+    root = lock_root(tx, held.root_id, BY_NAME[held.root_kind])  # before the work: the order in which wishes lock
     row = tx.connection.execute(_LOCK, {"root": held.root_id}).first()
     if row is None or row.fence != held.fence:
         raise LeaseLost(f"The work on {held.root_id} is another worker's now.")
@@ -144,15 +157,17 @@ class _Settling:
 
     def done(self, outcome: Done) -> None:
         observed = max(outcome.generation, self.root.observed_generation if self.root else 0)
-        self.tx.connection.execute(_OBSERVED, {"root": self.held.root_id, "seen": observed})
-        mark_refused(self.tx, self.held.root_id, outcome.culprits, generation=outcome.generation)
-        found = find_gone(self.tx, self.held.root_id, observed)
+        self.tx.connection.execute(_observed(self.held.root_kind), {"root": self.held.root_id, "seen": observed})
+        found = []
+        if self.held.root_kind == LOADBALANCER.name:  # nothing hangs on a gslb
+            mark_refused(self.tx, self.held.root_id, outcome.culprits, generation=outcome.generation)
+            found = find_gone(self.tx, self.held.root_id, observed)
         gone = {key: generation for _, key, generation in found}
         if self.root is not None and (self.root.deleted_generation or ALL) <= observed:
             gone[self.held.root_id] = int(self.root.deleted_generation or 0)
         end = End(outcome.generation, remedy=outcome.remedy, culprits=outcome.culprits, gone=gone)
         jobs.end(self.tx, self.held, end, self.now)
-        if remove_gone(self.tx, self.held.root_id, observed, found) or self.root is None:
+        if remove_gone(self.tx, self.held.root_kind, self.held.root_id, observed, found) or self.root is None:
             nothing_left = End(ALL, gone={self.held.root_id: ALL})
             jobs.end(self.tx, self.held, nothing_left, self.now)
             self.tx.connection.execute(_NO_MORE, {"root": self.held.root_id})
@@ -162,7 +177,8 @@ class _Settling:
         elif outcome.left:
             self._leave(self.now + _pause_s(self.work.tries), tries=self.work.tries + 1, since=None, priority=0)
         else:
-            self._leave(None, tries=0, since=None, priority=0)
+            after = outcome.look_after_s
+            self._leave(None if after is None else self.now + after, tries=0, since=None, priority=0)
 
     def again(self, outcome: Again, deadline_s: float) -> None:
         since = self.work.pending_since
@@ -179,7 +195,7 @@ class _Settling:
         generation, reason = outcome.generation, outcome.reason
         if self.root is not None and generation > max(self.root.observed_generation, self.root.failed_generation):
             values = {"root": self.held.root_id, "tried": generation, "why": reason}
-            self.tx.connection.execute(_GIVEN_UP, values)
+            self.tx.connection.execute(_given_up(self.held.root_kind), values)
         jobs.end(self.tx, self.held, End(generation, reason, outcome.remedy), self.now)
 
     def _try_again(self, after_s: float | None) -> None:
@@ -194,7 +210,7 @@ class _Settling:
         values = {"root": self.held.root_id, "due": due_at, "tried": tries, "since": since, "urgency": priority}
         self.tx.connection.execute(_LEAVE, values)
         if due_at is not None:
-            wake.notify(self.tx, "work")
+            wake.notify(self.tx, CHANNELS[self.held.root_kind])
 
 
 def _pause_s(tries: int) -> float:
@@ -203,13 +219,13 @@ def _pause_s(tries: int) -> float:
     return pause * random.uniform(0.75, 1.0)  # noqa: S311  spreads, protects nothing
 
 
-def _make_due(tx: Tx, root_id: str, *, priority: int, asked: bool, afresh: bool) -> None:
+def _make_due(tx: Tx, root_id: str, kind: Kind, *, priority: int, asked: bool, afresh: bool) -> None:
     """`asked`: for something new; `afresh`: what was pending has been given up, so that the deadline begins anew."""
     now = clock.now(tx)
-    values = {"root": root_id, "now": now, "urgency": priority}
+    values = {"root": root_id, "kind": kind.name, "now": now, "urgency": priority}
     values |= {"since": now if asked else None, "anew": now if asked and afresh else None}
     tx.connection.execute(_due(tx.database.dialect), values)
-    wake.notify(tx, "work")
+    wake.notify(tx, CHANNELS[kind.name])
 
 
 # Statements, built once. Their parameters are not called like columns: SQLAlchemy would set those.
@@ -224,7 +240,7 @@ _URGENCY = bindparam("urgency", type_=Integer)
 def _due(dialect: str) -> Any:
     statement = insert(dialect, WORK).values(
         root_id=_ROOT_ID,
-        root_kind=LOADBALANCER.name,
+        root_kind=bindparam("kind", type_=String),
         due_at=_NOW,
         fence=0,
         tries=0,
@@ -244,15 +260,21 @@ def _due(dialect: str) -> Any:
 
 
 def _claim() -> Any:
-    urgent = select(WORK.c.root_id).where(_CLAIMABLE).order_by(WORK.c.priority.desc(), WORK.c.due_at).limit(1)
+    urgent = (
+        select(WORK.c.root_id)
+        .where(_CLAIMABLE)
+        .order_by(WORK.c.priority.desc(), WORK.c.due_at)
+        .limit(bindparam("limit", type_=Integer))
+    )
     # a subquery that locks is run once, not once a row, when it is materialized
     chosen = urgent.with_for_update(skip_locked=True).cte("chosen").prefix_with("MATERIALIZED", dialect="postgresql")
     mine = update(WORK).where(WORK.c.root_id.in_(select(chosen.c.root_id)))
     mine = mine.values(lease_until=bindparam("until"), fence=WORK.c.fence + 1, worker=bindparam("by"))
-    return mine.returning(WORK.c.root_id, WORK.c.fence, WORK.c.asks, WORK.c.tries, WORK.c.priority)
+    return mine.returning(WORK.c.root_id, WORK.c.fence, WORK.c.asks, WORK.c.tries, WORK.c.priority, WORK.c.root_kind)
 
 
-_CLAIMABLE = and_(WORK.c.due_at <= _NOW, or_(WORK.c.lease_until.is_(None), WORK.c.lease_until <= _NOW))
+_OF_KIND = WORK.c.root_kind == bindparam("kind", type_=String)
+_CLAIMABLE = and_(_OF_KIND, WORK.c.due_at <= _NOW, or_(WORK.c.lease_until.is_(None), WORK.c.lease_until <= _NOW))
 _ANY_DUE = select(WORK.c.root_id).where(_CLAIMABLE).limit(1)
 _CLAIM = _claim()
 _MINE = and_(WORK.c.root_id == _ROOT_ID, WORK.c.fence == bindparam("token"))
@@ -260,7 +282,7 @@ _STILL_MINE = select(WORK.c.root_id).where(_MINE)
 _RENEW = update(WORK).where(_MINE, WORK.c.lease_until.is_not(None)).values(lease_until=bindparam("until"))
 _FREE = func.coalesce(WORK.c.lease_until, 0.0)
 _AT_BEST = case((WORK.c.due_at > _FREE, WORK.c.due_at), else_=_FREE)
-_SOONEST = select(func.min(_AT_BEST)).where(WORK.c.due_at.is_not(None))
+_SOONEST = select(func.min(_AT_BEST)).where(_OF_KIND, WORK.c.due_at.is_not(None))
 _LOCK = (
     select(WORK.c.fence, WORK.c.asks, WORK.c.tries, WORK.c.pending_since, WORK.c.priority)
     .where(WORK.c.root_id == _ROOT_ID)
@@ -273,21 +295,32 @@ _LEAVE = (
     .values(lease_until=None, worker=None)
 )
 _NO_MORE = delete(WORK).where(WORK.c.root_id == _ROOT_ID)
-_RAISE = (
-    update(ROOT)
-    .where(ROOT.c.id == _ROOT_ID)
-    .values(generation=ROOT.c.generation + 1)
-    .returning(ROOT.c.generation, ROOT.c.failed_generation)
-)
-_SEEN = bindparam("seen", type_=ROOT.c.generation.type)
-_STILL_FAILED = ROOT.c.failed_generation > _SEEN
-_OBSERVED = (
-    update(ROOT)
-    .where(ROOT.c.id == _ROOT_ID)
-    .values(observed_generation=_SEEN)
-    .values(failed_generation=case((_STILL_FAILED, ROOT.c.failed_generation), else_=0))
-    .values(reason=case((_STILL_FAILED, ROOT.c.reason), else_=null()))
-)
-_GIVEN_UP = (
-    update(ROOT).where(ROOT.c.id == _ROOT_ID).values(failed_generation=bindparam("tried"), reason=bindparam("why"))
-)
+
+
+@cache
+def _raise(name: str) -> Any:
+    root = TABLES[name]
+    higher = update(root).where(root.c.id == _ROOT_ID).values(generation=root.c.generation + 1)
+    return higher.returning(root.c.generation, root.c.failed_generation)
+
+
+@cache
+def _observed(name: str) -> Any:
+    root = TABLES[name]
+    seen = bindparam("seen", type_=root.c.generation.type)
+    still_failed = root.c.failed_generation > seen
+    return (
+        update(root)
+        .where(root.c.id == _ROOT_ID)
+        .values(observed_generation=seen)
+        .values(failed_generation=case((still_failed, root.c.failed_generation), else_=0))
+        .values(reason=case((still_failed, root.c.reason), else_=null()))
+    )
+
+
+@cache
+def _given_up(name: str) -> Any:
+    root = TABLES[name]
+    return (
+        update(root).where(root.c.id == _ROOT_ID).values(failed_generation=bindparam("tried"), reason=bindparam("why"))
+    )
