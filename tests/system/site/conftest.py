@@ -29,7 +29,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Inside: a failure shows what the site says of itself."""
     report = yield
     town = item.funcargs.get("town")
-    if town is not None and report.when == "call" and report.failed:
+    if isinstance(town, Town) and report.when == "call" and report.failed:
         report.sections.append(("site", town.report()))
     return report
 
