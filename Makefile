@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install system demo test check bench soak docs lock
+.PHONY: help install system demo demo-gslb test check bench soak docs lock
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 system: ## Debian's packages that are missing (HAProxy; for tests also PostgreSQL)
 	@scripts/install-system $(ARGS)
@@ -23,6 +23,11 @@ demo: ## a load balancer with real traffic, on this machine, in one command
 	@scripts/install-system --demo
 	@$(MAKE) --no-print-directory install
 	@$(BIN)/python examples/demo.py $(ARGS)
+
+demo-gslb: ## a name for two regions, of which one is killed, on this machine
+	@scripts/install-system --demo-gslb
+	@$(MAKE) --no-print-directory install
+	@$(BIN)/python examples/demo_gslb.py $(ARGS)
 
 check: install ## style, types, layers: seconds
 	@$(BIN)/ruff check src tests bench docs examples

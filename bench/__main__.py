@@ -7,12 +7,15 @@ import time
 from bench import (
     access,
     api,
+    checks,
     datagrams,
     decisions,
+    dns,
     events,
     failover,
     figures,
     flow,
+    gslb,
     memory,
     reports,
     rotation,
@@ -45,6 +48,9 @@ PARTS = {
     "failover": failover.measure,
     "udp": datagrams.run,
     "decisions": decisions.run,
+    "checks": checks.run,
+    "dns": dns.run,
+    "gslb": gslb.run,
 }
 ON_A_SITE = {"takeover", "failover", "udp"}
 """Parts that need hosts with networks: made as root, or in a user namespace."""

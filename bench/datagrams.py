@@ -119,20 +119,22 @@ class Balancer:
             "name": "udp",
             "vip_subnet_id": town.subnet_id,
             "flavor_id": made.flavor(flavor),
-            "listeners": [{
-                "protocol": "UDP",
-                "protocol_port": PORT,
-                "default_pool": {
-                    "name": "members",
+            "listeners": [
+                {
                     "protocol": "UDP",
-                    "lb_algorithm": "ROUND_ROBIN",
-                    "members": [
-                        {"name": f"m{number}", "address": MACHINES[f"m{number}"], "protocol_port": MEMBER_PORT}
-                        for number in range(members)
-                    ],
-                    **pool,
-                },
-            }],
+                    "protocol_port": PORT,
+                    "default_pool": {
+                        "name": "members",
+                        "protocol": "UDP",
+                        "lb_algorithm": "ROUND_ROBIN",
+                        "members": [
+                            {"name": f"m{number}", "address": MACHINES[f"m{number}"], "protocol_port": MEMBER_PORT}
+                            for number in range(members)
+                        ],
+                        **pool,
+                    },
+                }
+            ],
         }
         shown = made.made.send("POST", "/v2/lbaas/loadbalancers", {"loadbalancer": body})
         self.id, self.vip = str(shown["id"]), str(shown["vip_address"])

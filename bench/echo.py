@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Datagrams with sequence numbers: a member that sends back what it gets, and clients that know what is missing.
 
-    python -m bench.echo member NAME ADDRESS PORT
-    python -m bench.echo rate ADDRESS PORT SECONDS             → datagrams answered a second, as fast as it goes
-    python -m bench.echo load ADDRESS PORT RATE FLOWS SECONDS  → a JSON object, see `load`
-    python -m bench.echo queries ADDRESS PORT RATE SECONDS     → the same, each datagram from a socket of its own
+python -m bench.echo member NAME ADDRESS PORT
+python -m bench.echo rate ADDRESS PORT SECONDS             → datagrams answered a second, as fast as it goes
+python -m bench.echo load ADDRESS PORT RATE FLOWS SECONDS  → a JSON object, see `load`
+python -m bench.echo queries ADDRESS PORT RATE SECONDS     → the same, each datagram from a socket of its own
 """
 
 import contextlib
@@ -127,15 +127,19 @@ def _tell(chosen: Callable[[int], Flow], own: list[Flow], per_second: float, sec
                 poll.unregister(sys.stdin)
                 until = now
     gaps = [flow.lost for flow in own if flow.lost]
-    print(json.dumps({
-        "sent": count,
-        "lost": sum(map(len, gaps)),
-        "moved": sum(len(flow.members) > 1 for flow in own),
-        "members": Counter(name for flow in own for name in flow.members),
-        "gaps": [times[-1] - times[0] for times in gaps],
-        "last_lost": max((times[-1] for times in gaps), default=0.0),
-        "began": clock,
-    }))
+    print(
+        json.dumps(
+            {
+                "sent": count,
+                "lost": sum(map(len, gaps)),
+                "moved": sum(len(flow.members) > 1 for flow in own),
+                "members": Counter(name for flow in own for name in flow.members),
+                "gaps": [times[-1] - times[0] for times in gaps],
+                "last_lost": max((times[-1] for times in gaps), default=0.0),
+                "began": clock,
+            }
+        )
+    )
 
 
 def _socket() -> socket.socket:

@@ -19,6 +19,7 @@ import httpx2
 
 from bench.waiting import alive, children, command_line, free_port, processes, until
 from caryatid.agent.settings import AgentSettings
+from caryatid.services import nameserver
 
 START_S = 60
 SETTLE_S = 30
@@ -56,6 +57,7 @@ class Installation:
             "CARYATID_LISTEN": self.listen,
             "CARYATID_CONDUCTOR_LISTEN": f"127.0.0.1:{free_port()}",
             "CARYATID_HEALTH_LISTEN": f"127.0.0.1:{free_port(socket.SOCK_DGRAM)}",
+            "CARYATID_DNS_LISTEN": "",  # a name server takes a port, and time, that most need not
             "CARYATID_DEFAULT_SUBNET_CIDR": f"127.{80 + os.getpid() % 10}.0.0/16",
             "CARYATID_LOG_FORMAT": "json",
             "CARYATID_IDENTITY_DRIVER": "noauth",  # who asks is another matter
@@ -72,6 +74,7 @@ class Installation:
         """Where the files that it names are seen."""
         self._words = words
         self._expected = 2 if noop or "--no-agent" in words else 3
+        self._expected += bool(self.environment["CARYATID_DNS_LISTEN"] and not nameserver.missing())
         self.process: subprocess.Popen[bytes] | None = None
         self.api = httpx2.Client(base_url=self.url, timeout=30)
 
@@ -262,9 +265,7 @@ class Installation:
 def whole(subnet_id: str, ports: Sequence[int], member: str = "127.0.0.1", **more: Any) -> dict[str, Any]:
     """Body of a create in one call. `listener`, `pool`, `monitor`: what is added to these; the rest to the whole."""
     listener, pool, monitor = more.pop("listener", {}), more.pop("pool", {}), more.pop("monitor", None)
-    members = [
-        {"name": f"m{number}", "address": member, "protocol_port": port} for number, port in enumerate(ports)
-    ]
+    members = [{"name": f"m{number}", "address": member, "protocol_port": port} for number, port in enumerate(ports)]
     default = {"name": "app", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "members": members, **pool}
     if monitor:
         default["healthmonitor"] = {

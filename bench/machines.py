@@ -106,4 +106,3 @@ class Machine:
             if any(str(self.directory) in word for word in words) and any(command_line(pid)):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-

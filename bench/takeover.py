@@ -94,16 +94,18 @@ class Pair:
             "name": "pair",
             "vip_subnet_id": made.subnet(),
             "flavor_id": made.flavor("active-standby"),
-            "listeners": [{
-                "protocol": "HTTP",
-                "protocol_port": PORT,
-                "default_pool": {
-                    "name": "members",
+            "listeners": [
+                {
                     "protocol": "HTTP",
-                    "lb_algorithm": "ROUND_ROBIN",
-                    "members": [{"address": CLIENT, "protocol_port": MEMBER_PORT}],
-                },
-            }],
+                    "protocol_port": PORT,
+                    "default_pool": {
+                        "name": "members",
+                        "protocol": "HTTP",
+                        "lb_algorithm": "ROUND_ROBIN",
+                        "members": [{"address": CLIENT, "protocol_port": MEMBER_PORT}],
+                    },
+                }
+            ],
         }
         shown = made.made.send("POST", "/v2/lbaas/loadbalancers", {"loadbalancer": body})
         self.id, self.vip = str(shown["id"]), str(shown["vip_address"])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from making import resources as kinds
+from making.checks import checks
 from making.commands import commands
 from making.lists import lists
 from making.words import events, failures, metrics, policy, settings, statuses
@@ -23,6 +24,7 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "policy.md": policy,
     "settings.md": settings,
     "errors.md": failures,
+    "checks.md": checks,
     "commands.md": commands,
 }
 

@@ -124,6 +124,7 @@ def installation(directory: Path) -> Iterator[str]:
         "CARYATID_LISTEN": listen,
         "CARYATID_CONDUCTOR_LISTEN": f"127.0.0.1:{free_port(9877)}",
         "CARYATID_HEALTH_LISTEN": f"127.0.0.1:{free_port(5555, socket.SOCK_DGRAM)}",
+        "CARYATID_DNS_LISTEN": "",
         "CARYATID_LOG_FORMAT": "json",
     }
     say(f"Starting Caryatid in {directory} …")
@@ -143,9 +144,9 @@ def installation(directory: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def member(name: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def member(name: str, port: int = 0) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """A web server that answers with `name`, and its port."""
-    port = free_port(0)
+    port = port or free_port(0)
     process = subprocess.Popen([sys.executable, "-c", MEMBER, str(port), name], stderr=subprocess.DEVNULL)
     try:
         wait_for(lambda: answers(f"http://127.0.0.1:{port}/"), f"member {name} serves")

@@ -14,7 +14,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-LONG = ("up", "down", "agent", "api", "core", "worker", "health", "housekeeping", "conductor", "db", "host")
+LONG = ("up", "down", "agent", "checker", "api", "core", "worker", "health", "housekeeping", "conductor", "db", "host")
 """Commands that are started as they are: they run long, or with the database."""
 CLIENT = """#!{python} -SE
 import json, os, socket, sys

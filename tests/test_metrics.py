@@ -14,7 +14,7 @@ from caryatid.store import migrate
 from caryatid.store.database import Database
 
 SOURCES = Path(metrics.__file__).parent
-SERVICES = {metrics.API, metrics.WORKER, metrics.HEALTH, metrics.HOUSEKEEPING, metrics.AGENT}
+SERVICES = {*metrics.EVERYWHERE, metrics.AGENT, metrics.CHECKER, metrics.CONDUCTOR}
 
 
 def names(registry):

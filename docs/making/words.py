@@ -24,6 +24,8 @@ FIRST = "0.1.0"
 """The version that a setting has been there since, where it does not say (`json_schema_extra={"since": …}`)."""
 RESTARTED = {
     "agent_": "agents",
+    "checker_embedded": "controllers",
+    "checker_": "checkers, core",
     "admin_log_": "all",
     "log_tls_": "all",
     "log_": "all",

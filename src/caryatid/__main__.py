@@ -71,13 +71,21 @@ def guarded(act: Callable[[], Any]) -> Any:
 @options
 def up_command(drivers: str, *, agent: bool, **given: Any) -> None:
     """Start everything on this machine; Ctrl-C stops it."""
+    from caryatid.services import nameserver
+
     known = settings(**{**given, **(NOOP if drivers == "noop" else {})})
     commands = UP if agent and known.compute_driver == "hosts" else UP_WITHOUT_AGENT
+    if nameserver.embedded(known):
+        commands = (f"{commands[0]} --name-server", *commands[1:], "dns")
+    else:
+        nameserver.end(known)
     guarded(lambda: prepare(known))
     told = {f"CARYATID_{name.upper()}": str(getattr(known, name)) for name in known.model_fields_set}
     ready = f"Caryatid is up: http://{known.listen} (docs at /docs)"
     if known.identity_driver == "noauth":
         ready += "\nThere is no access control: whoever reaches this machine's own addresses may do everything."
+    if known.dns_listen and (packages := nameserver.missing()):
+        ready += f"\nNo name server of its own answers names: PowerDNS is not installed ({packages})."
     words = [sys.executable, "-m", "caryatid.services.up", "up", str(known.state_dir), ",".join(commands), ready]
     sys.stdout.flush()
     os.execve(sys.executable, words, {**os.environ, **told})  # noqa: S606  the parent of all need not carry all this
@@ -87,11 +95,11 @@ def up_command(drivers: str, *, agent: bool, **given: Any) -> None:
 @options
 def down_command(**given: Any) -> None:
     """Stop what `caryatid up` started, data plane included, also what it has left serving."""
-    from caryatid.services import agent, up
+    from caryatid.services import agent, nameserver, up
 
     known = settings(**given)
     stopped = up.down(known.state_dir)
-    left = 0 if stopped else guarded(lambda: agent.end(known))
+    left = 0 if stopped else guarded(lambda: agent.end(known)) + nameserver.end(known)
     click.echo("Stopped." if stopped or left else "Nothing was running.")
 
 
@@ -113,7 +121,7 @@ def add_service(name: str, does: str) -> None:
     """`caryatid <name>` runs that service alone."""
 
     @cli.command(name, help=does)
-    @click.option("--listen", help="Address and port (api, conductor, health).")
+    @click.option("--listen", help="Address and port (api, conductor, health, dns).")
     @options
     def command(listen: str | None, **given: Any) -> None:
         if listen is not None:
@@ -139,13 +147,30 @@ def agent_command(token_file: Path | None, **given: Any) -> None:
     guarded(lambda: agent.run(settings(**given), token_file))
 
 
+@cli.command("checker")
+@click.option("--region", "checker_region", metavar="R", help="Name or ID of its region (default: as the token says).")
+@click.option("--join", "checker_join", metavar="URL", help="The conductor, or several with commas between.")
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="Token of a new checker; - is standard input. Needed once.",
+)
+@options
+def checker_command(token_file: Path | None, **given: Any) -> None:
+    """Checks members of global load balancers from its region. Needs no database: a conductor, and a token, once."""
+    from caryatid.services import checker
+
+    guarded(lambda: checker.run(settings(**given), token_file))
+
+
 @click.command("core")
 @click.option("--leave-token", is_flag=True, help="An agent of this machine finds a token, if it needs one.")
+@click.option("--name-server", is_flag=True, help="This machine's own name server is the DNS backend `embedded`.")
 @options
-def core_command(leave_token: bool, **given: Any) -> None:  # noqa: FBT001  a flag
+def core_command(leave_token: bool, name_server: bool, **given: Any) -> None:  # noqa: FBT001  flags
     from caryatid.services import core
 
-    guarded(lambda: core.run(settings(**given), token_for_agent=leave_token))
+    guarded(lambda: core.run(settings(**given), token_for_agent=leave_token, name_server=name_server))
 
 
 def serve(name: str, known: "Settings") -> None:
@@ -153,6 +178,10 @@ def serve(name: str, known: "Settings") -> None:
         from caryatid.services import api
 
         api.run(known)
+    elif name == "dns":
+        from caryatid.services import dns
+
+        dns.run(known)
     else:
         from caryatid.services import core
 
@@ -321,7 +350,7 @@ for _service in SERVICES:
     if _service.name == "core":
         cli.add_command(core_command)
         core_command.help = _service.does
-    elif _service.name != "agent":
+    elif _service.name not in {"agent", "checker"}:
         add_service(_service.name, _service.does)
 
 

@@ -85,6 +85,26 @@ class Settings(BaseSettings):
     files; nobody else should have them. 0: all as the user `haproxy`."""
     agent_labels: dict[str, str] = {}
     """What flavors and availability zones may ask for (`host_labels`); a JSON object in the environment."""
+    checker_region: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,64}$")
+    """Region (name or ID) to which the checker of this machine belongs; empty: as its token says."""
+    checker_join: str = Field(default="", pattern=r"^(https://[^\s/,]+/?(,https://[^\s/,]+/?)*)?$")
+    """URLs of conductors, separated by commas; when one fails, the checker goes to the next. Empty: as its token
+    says."""
+    checker_concurrency: Annotated[int, Field(ge=1, le=100_000)] = 2000
+    """Checks that a checker makes at a time, and no more than half of the files that it may open."""
+    checker_quarantine_percent: Annotated[int, Field(ge=1, le=100)] = 60
+    """Of a checker's targets (20 or more): when more go down within one interval, it takes the fault to be its own, and
+    says nothing, until its controls can be reached; without controls, for half a minute."""
+    checker_programs: str = ""
+    """Paths of programs that checks of type `exec` may start, separated by commas; empty: none."""
+    checker_metrics_listen: str = ""
+    """Address and port where a checker shows its metrics; empty: nowhere."""
+    dns_listen: str = Field(default="127.0.0.1:5300", pattern=r"^(\S+:[0-9]{1,5})?$")
+    """Address and port of the name server that `caryatid up` starts if PowerDNS is installed (`pdns-server`,
+    `pdns-backend-sqlite3`), and that answers for zones of the backend `embedded`. Empty: none is started."""
+    dns_geo_databases: str = ""
+    """Files of geo data in MaxMind's format (cities, autonomous systems) for the same, separated by commas; needs
+    `pdns-backend-geoip`. Empty: it does not know where clients are."""
     metrics_listen: str = "127.0.0.1:9878"
     """Address and port where the core process shows its metrics (`/metrics`); empty: nowhere. The API shows its own."""
     agent_metrics_listen: str = ""
@@ -140,6 +160,34 @@ class Settings(BaseSettings):
     """L7 policies of a project."""
     quota_l7rule: Limit = -1
     """L7 rules of a project."""
+    quota_gslb: Limit = -1
+    """Names that a project has answered with what is well."""
+    quota_gslb_pool: Limit = -1
+    """Pools of these of a project."""
+    quota_gslb_member: Limit = -1
+    """Members of these of a project."""
+    quota_gslb_monitor: Limit = -1
+    """Monitors of these of a project."""
+
+    gslb_guard_percent: Annotated[int, Field(ge=1, le=100)] = 50
+    """Of all members of gslbs (20 or more): when more would go out of answers within a minute without enough regions
+    that agree on it, they stay. 100: never."""
+    gslb_allowed_targets: Networks = ""
+    """CIDRs that members of gslbs may be in and be checked at, whatever else is said of them; commas between them.
+    Without them loopback, link-local, multicast and clouds' metadata addresses may not."""
+    gslb_refused_targets: Networks = ""
+    """CIDRs that they may not be in, beside these."""
+    gslb_controls: str = Field(default="", pattern=r"^([^\s,]+:\d+(, *[^\s,]+:\d+)*)?$")
+    """What checkers can reach whenever their network is well, `ADDRESS:PORT` with commas between: a checker that cannot
+    says nothing. Empty: none."""
+    gslb_region: str = Field(default="local", pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+    """Name of the region that this installation is in; made at the first start."""
+    checker_embedded: bool = True
+    """The core process checks members itself, from the region of this installation."""
+    gslb_report_to: str = Field(default="", pattern=r"^(https://[^\s/,]+/?(,https://[^\s/,]+/?)*)?$")
+    """URLs of another installation's conductors, with commas between, which are told how the load balancers here are.
+    It needs a token of this region made there, in the file `reporter/token` of the state directory. Empty: nobody is
+    told."""
 
     default_connection_limit: Positive = 50_000
     """Connections of a listener whose connection_limit is -1 or 0."""

@@ -18,6 +18,7 @@ from prometheus_client import (
 from prometheus_client.registry import Collector
 
 API, WORKER, HEALTH, HOUSEKEEPING, AGENT = "api", "worker", "health", "housekeeping", "agent"
+CHECKER, CONDUCTOR = "checker", "conductor"
 EVERYWHERE: Final = (API, WORKER, HEALTH, HOUSEKEEPING)
 """Services that have the database."""
 FAST_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -107,6 +108,39 @@ RECONCILES = _counter(WORKER, "caryatid_reconciles", "Attempts to put a root int
 RECONCILE_SECONDS = _histogram(WORKER, "caryatid_reconcile_seconds", "Time of one attempt.", buckets=SLOW_S)
 BREAKERS_OPEN = _gauge((WORKER, API), "caryatid_breakers_open", "Amphorae whose circuit breaker is open.")
 
+GSLB_DECISIONS = _counter(
+    WORKER,
+    "caryatid_gslb_decisions",
+    "Decisions about gslbs, by what came of them: `unchanged`, `published` (and seen on all name servers), `again`, "
+    "`failed`, `lost` (to another process).",
+    "outcome",
+)
+GSLB_PUBLISH_SECONDS = _histogram(
+    WORKER, "caryatid_gslb_publish_seconds", "Time to tell the name servers of one zone, however many names at once."
+)
+GSLB_VERIFY_SECONDS = _histogram(
+    WORKER, "caryatid_gslb_verify_seconds", "Time until all name servers of one zone were seen to answer so, or not."
+)
+GSLB_SECONDS = _histogram(
+    WORKER,
+    "caryatid_gslb_seconds",
+    "From a gslb's being due to all name servers' answering as decided, where they were told something else.",
+    buckets=SLOW_S,
+)
+GSLB_UNPUBLISHED = _gauge(
+    WORKER, "caryatid_gslb_unpublished", "Gslbs whose name servers do not answer as decided, as last tried here."
+)
+GSLB_GUARDED = _gauge(
+    WORKER, "caryatid_gslb_guarded", "Members kept in answers because too many go at once, as last seen here."
+)
+GSLB_STRAYS = _counter(
+    HOUSEKEEPING,
+    "caryatid_gslb_strays",
+    "What an audit found on name servers that should not be there (`orphan`), or is `missing`, or `other` than it "
+    "should be.",
+    "what",
+)
+
 REPORTS = _counter(HEALTH, "caryatid_reports", "Datagrams from agents.", "verdict")
 STATUSES_WRITTEN = _counter(HEALTH, "caryatid_statuses_written", "Operating statuses that have changed.")
 HOSTS = _gauge(HEALTH, "caryatid_hosts", "Hosts, as this process hears them, if it is the one that judges.", "state")
@@ -181,3 +215,30 @@ AGENT_APPLIES = _counter(
 AGENT_APPLY_SECONDS = _histogram(AGENT, "caryatid_agent_apply_seconds", "Time to put one into effect.", buckets=SLOW_S)
 AGENT_RESTARTS = _counter(AGENT, "caryatid_agent_restarts", "HAProxies that died by themselves.")
 AGENT_DATAGRAMS = _counter(AGENT, "caryatid_agent_datagrams", "Reports sent, one each for every receiver.")
+
+CHECKS = _counter(
+    CHECKER,
+    "caryatid_checks",
+    "Checks of members made, by type, and what came of them: `up`, `down`, or `ours` (it could not be tried).",
+    "type",
+    "verdict",
+)
+CHECK_SECONDS = _histogram(CHECKER, "caryatid_check_seconds", "Time of a check, retries included.", "type")
+CHECKS_LATE = _counter(CHECKER, "caryatid_checks_late", "Checks made more than an interval after they were due.")
+CHECKS_HELD = _gauge(CHECKER, "caryatid_checks_held", "Checks that this checker makes again and again.")
+CHECKS_BUFFERED = _gauge(CHECKER, "caryatid_checks_buffered", "Votes that the conductor does not have yet.")
+CHECKER_QUARANTINED = _gauge(
+    CHECKER, "caryatid_checker_quarantined", "1 while this checker doubts itself, and holds nothing."
+)
+
+CHECK_VOTES = _counter(
+    CONDUCTOR, "caryatid_check_votes", "Votes of checkers: edges are those that say something new.", "outcome"
+)
+CHECK_SHARES_MOVED = _counter(CONDUCTOR, "caryatid_check_shares_moved", "Shares of checks that went to a checker.")
+CHECK_WANTED_SECONDS = _histogram(
+    CONDUCTOR, "caryatid_check_wanted_seconds", "Time to find out anew which checks all regions have to make."
+)
+CHECK_REFUSED = _counter(CONDUCTOR, "caryatid_check_requests_refused", "Requests of checkers that came too often.")
+CHECK_WATCH_WOKEN = _counter(
+    HOUSEKEEPING, "caryatid_check_watch_woken", "Gslbs looked at because votes had expired, or were confirmed again."
+)

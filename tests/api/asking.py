@@ -28,6 +28,7 @@ SUBNET = initial.SUBNET_ID
 NONE: frozenset[str] = frozenset()
 AT = "2026-11-21T00:00:00.000000"
 V2 = "/v2/lbaas"
+GSLB = "/gslb/v1"
 AMPHORAE = "/v2/octavia/amphorae"
 
 
@@ -155,6 +156,11 @@ class World:
 
 
 def everything(world):
+    """Ids of what is there; see `balanced` and `names`."""
+    return {**balanced(world), **names(world)}
+
+
+def balanced(world):
     """Ids of what is there, by the collection in which a path names it; whatever is made of something stands alone."""
     api = world.api
     ids = api.populated()
@@ -172,6 +178,11 @@ def everything(world):
         counted = Counters(ids["listeners"], ids["amphorae"], ids["loadbalancers"], "e", bytes_in=1000, bytes_out=9000)
         observations.write_statistics(tx, [counted])
     return {**ids, "providers": PROVIDER, "quotas": "default"}
+
+
+def fresh(world, path):
+    """The same, what an operation of this path changes made anew."""
+    return {**world.ids, **(names(world) if path.startswith(GSLB) else balanced(world))}
 
 
 def _first(api, path, plural):
@@ -235,6 +246,30 @@ def _told(world, ids):
     return {"subscriptions": made, "deliveries": dead}
 
 
+def names(world):
+    """A name and what it is made of, and one of each that nobody uses."""
+    mark = uuid4().hex[:8]
+    region = {"enabled": False, "latitude": 52.5, "longitude": 13.4}
+    regions = [world.made(f"{GSLB}/regions", region={**region, "name": f"{name}-{mark}"})["id"] for name in "ab"]
+    backends = [world.made(f"{GSLB}/backends", backend={"name": "dns", "driver": "noop"})["id"] for _ in "ab"]
+    zones = [world.made(f"{GSLB}/zones", zone={"name": f"{n}{mark}.test", "backend_id": backends[0]}) for n in "ab"]
+    check = {"name": "alive", "type": "http", "regions": [regions[0]], "parameters": {"path": "/alive"}}
+    monitors = [world.made(f"{GSLB}/monitors", monitor=check)["id"] for _ in "ab"]
+    pool = {"name": "east", "region_id": regions[0], "monitors": [{"monitor_id": monitors[0]}]}
+    pools = [world.made(f"{GSLB}/pools", pool=pool)["id"] for _ in "ab"]
+    members = [world.made(f"{GSLB}/pools/{key}/pool_members", pool_member={"address": "192.0.2.1", "port": 80})["id"]
+               for key in pools]  # fmt: skip
+    rules = [{"countries": ["DE"], "pool_ids": [pools[0]]}]
+    geomaps = [world.made(f"{GSLB}/geomaps", geomap={"name": "europe", "rules": rules})["id"] for _ in "ab"]
+    name = {"fqdn": f"www.{zones[0]['name']}", "steering_policy": "geo", "geomap_id": geomaps[0]}
+    gslb = world.made(f"{GSLB}/gslbs", gslb={**name, "pools": [{"pool_id": pools[0]}]})["id"]
+    found = {"pools": pools, "monitors": monitors, "geomaps": geomaps, "regions": regions, "backends": backends}
+    found["zones"] = [zone["id"] for zone in zones]
+    free = {f"gslb {what}": keys[1] for what, keys in found.items()}
+    used = {f"used gslb {what}": keys[0] for what, keys in found.items()}
+    return {**free, **used, "gslb gslbs": gslb, "gslb pool_members": members[1], "zone": zones[0]["name"], "mark": mark}
+
+
 def _host(api):
     key = f"77777777-7777-4777-8777-{len(api.get('/v1/hosts').json()['hosts']):012}"
     host = HOST.model(id=key, created_at=AT, name="h1", agent_url="https://h1.example:9443", capacity=10)
@@ -287,7 +322,26 @@ def bodies(ids):
         "/v1/containers": certificate,
     }
     named = {"name": "renamed"}
+    posts |= {
+        f"{GSLB}/gslbs": {"gslb": {"fqdn": f"a.{ids['zone']}", "pools": [{"pool_id": ids["gslb pools"]}]}},
+        f"{GSLB}/pools": {"pool": {"name": "west", "monitors": [{"monitor_id": ids["gslb monitors"]}]}},
+        f"{GSLB}/pools/{{pool_id}}/pool_members": {"pool_member": {"address": "192.0.2.2", "weight": 2}},
+        f"{GSLB}/monitors": {"monitor": {"type": "tcp", "interval": 5, "timeout": 2, "parameters": {"port": 443}}},
+        f"{GSLB}/monitors/{{id}}/test": {"test": {"address": "192.0.2.1", "port": 80}},
+        f"{GSLB}/regions": {"region": {"name": f"c-{ids['mark']}", "source_cidrs": ["192.0.2.0/28"]}},
+        f"{GSLB}/backends": {"backend": {"name": "more", "driver": "noop"}},
+        f"{GSLB}/zones": {"zone": {"name": f"c-{ids['mark']}.test", "backend_id": ids["gslb backends"]}},
+        f"{GSLB}/geomaps": {"geomap": {"rules": [{"continents": ["EU"], "pool_ids": [ids["gslb pools"]]}]}},
+    }
     puts = {
+        f"{GSLB}/gslbs/{{id}}": {"gslb": {"ttl": 60}},
+        f"{GSLB}/pools/{{id}}": {"pool": {"minimum_healthy": "50%"}},
+        f"{GSLB}/pools/{{pool_id}}/pool_members/{{id}}": {"pool_member": {"weight": 5}},
+        f"{GSLB}/monitors/{{id}}": {"monitor": {"fall": 2}},
+        f"{GSLB}/regions/{{id}}": {"region": {"enabled": False}},
+        f"{GSLB}/backends/{{id}}": {"backend": {"name_servers": [{"address": "192.0.2.53"}]}},
+        f"{GSLB}/zones/{{id}}": {"zone": {"description": "ours"}},
+        f"{GSLB}/geomaps/{{id}}": {"geomap": named},
         f"{V2}/loadbalancers/{{id}}": {"loadbalancer": named},
         f"{V2}/listeners/{{id}}": {"listener": {"connection_limit": 5000}},
         f"{V2}/pools/{{id}}": {"pool": {"lb_algorithm": "LEAST_CONNECTIONS"}},
@@ -332,6 +386,8 @@ def filled(path, ids):
 
 
 def _collection(parts, at):
+    if parts[1] == "gslb":  # whose pools are others
+        return f"gslb {parts[at - 1]}"
     return "limits" if parts[at - 3 : at] == ["ratelimitpolicies", "{ratelimitpolicy_id}", "rules"] else parts[at - 1]
 
 

@@ -16,6 +16,7 @@ from caryatid.model.policy import RULES
 from caryatid.store import rows
 from tests.api.asking import (
     AMPHORAE,
+    GSLB,
     NOWHERE,
     SUBNET,
     V2,
@@ -25,6 +26,7 @@ from tests.api.asking import (
     bodies,
     everything,
     filled,
+    fresh,
     prepared,
     stalled,
 )
@@ -65,7 +67,7 @@ def test_every_status_that_is_documented_is_answered(method, path, world, monkey
         if code in UNASKED.get((method, path), {}):
             continue
         changes = code == 409 or (code == operation.success and method != "GET")
-        ids = everything(world) if changes else world.ids
+        ids = fresh(world, path) if changes else world.ids
         with capture_logs():  # a 500 is logged with all that there is to know, which takes its time
             answers[code] = provoked(world, operation, code, ids)
         assert answers[code].status_code == code, (code, answers[code].status_code, answers[code].text)
@@ -321,8 +323,36 @@ def last_administrator(world, operation, ids):
     return asked(operation, {**ids, "roles": known[0]["id"], "users": known[0]["user_id"]})
 
 
+def going(world, operation, ids):
+    world.api.delete(f"{GSLB}/gslbs/{ids['gslb gslbs']}")
+    return asked(operation, ids)
+
+
+def of_used_part(world, operation, ids):
+    collection = f"gslb {operation.path.split('/')[-2]}"
+    return Asked(operation.method, filled(operation.path, {**ids, collection: ids[f"used {collection}"]}))
+
+
+def taken_place(world, operation, ids):
+    path = filled(operation.path.removesuffix("/{id}"), ids)
+    taken = {"address": "192.0.2.9", "port": 80}
+    world.made(path, pool_member=taken)
+    return Asked(operation.method, filled(operation.path, ids), {"pool_member": taken})
+
+
+GSLB_MEMBERS = f"{GSLB}/pools/{{pool_id}}/pool_members"
 PROFILE, ZONE_PROFILE = f"{V2}/flavorprofiles/{{id}}", f"{V2}/availabilityzoneprofiles/{{id}}"
 CONFLICTS = {
+    ("POST", f"{GSLB}/gslbs"): again,
+    ("PUT", f"{GSLB}/gslbs/{{id}}"): going,
+    ("DELETE", f"{GSLB}/gslbs/{{id}}"): going,
+    ("POST", f"{GSLB}/gslbs/{{id}}/sync"): going,
+    ("POST", GSLB_MEMBERS): taken_place,
+    ("PUT", f"{GSLB_MEMBERS}/{{id}}"): taken_place,
+    ("POST", f"{GSLB}/zones"): again,
+    ("POST", f"{GSLB}/regions"): again,
+    **{("DELETE", f"{GSLB}/{what}/{{id}}"): of_used_part
+       for what in ("pools", "monitors", "geomaps", "regions", "backends", "zones")},
     ("POST", f"{V2}/loadbalancers"): taken_address,
     ("POST", "/v1/access/users"): again,
     ("PUT", "/v1/access/users/{id}"): taken_name("users", "user"),
@@ -373,7 +403,32 @@ def attachment(world, request, ids):
 
 
 MEMBERS = f"{V2}/pools/{{pool_id}}/members"
+def plain_servers(method, collection, wrapper, **wish):
+    """What is wished of a name in a zone of servers that know sets of records alone."""
+
+    def ask(world, request, ids):
+        name = f"x{uuid4().hex[:8]}.test"
+        backend = world.made(f"{GSLB}/backends", backend={"driver": "rfc2136", "server": "192.0.2.53"})["id"]
+        world.made(f"{GSLB}/zones", zone={"name": name, "backend_id": backend})
+        pool = world.made(f"{GSLB}/pools", pool={})["id"]
+        body = {"fqdn": f"www.{name}", "pools": [{"pool_id": pool}]}
+        if method == "POST":
+            return Asked("POST", f"{GSLB}/gslbs", {"gslb": {**body, **wish}})
+        gslb = world.made(f"{GSLB}/gslbs", gslb=body)["id"]
+        return Asked("PUT", f"{GSLB}/{collection}/{gslb if collection == 'gslbs' else pool}", {wrapper: wish})
+
+    return ask
+
+
+def unbuilt(world, request, ids):
+    return Asked("POST", request.path, {"pool_member": {"type": "octavia_lb", "loadbalancer_id": NOWHERE}})
+
+
 UNSUPPORTED = {
+    ("POST", f"{GSLB}/gslbs"): plain_servers("POST", "gslbs", "gslb", steering_policy="geo"),
+    ("PUT", f"{GSLB}/gslbs/{{id}}"): plain_servers("PUT", "gslbs", "gslb", steering_policy="geo"),
+    ("PUT", f"{GSLB}/pools/{{id}}"): plain_servers("PUT", "pools", "pool", member_policy="weighted"),
+    ("POST", GSLB_MEMBERS): unbuilt,
     ("POST", MEMBERS): other_family,
     ("PUT", MEMBERS): other_family,
     ("POST", f"{V2}/flavorprofiles"): topology,

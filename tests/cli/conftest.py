@@ -57,6 +57,7 @@ def environment_of(directory, **settings) -> dict[str, str]:
         "listen": f"127.0.0.1:{free_port()}",
         "conductor_listen": f"127.0.0.1:{free_port()}",
         "health_listen": f"127.0.0.1:{free_port(socket.SOCK_DGRAM)}",
+        "dns_listen": "",
         "identity_driver": "noauth",  # who asks is another matter
         **settings,
     }

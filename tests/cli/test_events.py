@@ -140,7 +140,7 @@ def balancer(number, operating="ONLINE"):
 def test_the_screen_is_no_longer_than_the_terminal(height):
     job = {"id": "j", "action": "create", "resource_type": "pool", "resource_id": "p1", "state": "running",
            "progress": {"done": 1, "known": 3}}  # fmt: skip
-    board = Board([balancer(number) for number in range(99)], [job] * 30)
+    board = Board(loadbalancers=[balancer(number) for number in range(99)], jobs=[job] * 30)
     board.events.extend(event(key=f"k{number}") for number in range(99))
     board.problem = "Nothing answers."
     terminal = Console(width=100, height=height, color_system=None)

@@ -4,9 +4,16 @@
 import click
 import pytest
 
+from caryatid.cli import options
 from caryatid.cli.client import Client
 from caryatid.cli.options import Pairs, Setting, body, missing, settings
 from caryatid.model import (
+    GSLB,
+    GSLB_BACKEND,
+    GSLB_MEMBER,
+    GSLB_MONITOR,
+    GSLB_POOL,
+    GSLB_ZONE,
     HEALTHMONITOR,
     KINDS,
     L7POLICY,
@@ -125,3 +132,41 @@ def test_an_attribute_is_put_back_to_what_it_is_without_being_given():
     assert Setting(POOL.attributes["admin_state_up"]).unset_value is True
     assert Setting(POOL.attributes["tags"]).unset_value == []
     assert Setting(LISTENER.attributes["timeout_client_data"]).unset_value is None
+
+
+@pytest.mark.parametrize(("kind", "name", "given", "meant"), [
+    (GSLB, "pools", "east", {"pool_id": "id of gslb_pool east"}),
+    (GSLB, "pools", "pool=east,priority=1", {"pool_id": "id of gslb_pool east", "priority": "1"}),
+    (GSLB_POOL, "monitors", "web,must-be-healthy", {"monitor_id": "id of gslb_monitor web", "must_be_healthy": "true"}),
+    (GSLB, "rules", "DE+AT,pool=east+west",
+     {"countries": ["DE", "AT"], "pool_ids": ["id of gslb_pool east", "id of gslb_pool west"]}),
+    (GSLB, "rules", "cidr=192.0.2.0/24,asn=64500,pools=east",
+     {"cidrs": ["192.0.2.0/24"], "asns": ["64500"], "pool_ids": ["id of gslb_pool east"]}),
+    (GSLB_MONITOR, "quorum", "count,value=2", {"policy": "count", "value": "2"}),
+    (GSLB_BACKEND, "name_servers", "192.0.2.53,port=5353", {"address": "192.0.2.53", "port": "5353"}),
+])  # fmt: skip
+def test_what_is_nested_is_said_in_a_line_and_by_name(kind, name, given, meant, nowhere, monkeypatch):
+    monkeypatch.setattr(options, "find", lambda _client, kind, called: f"id of {kind.name} {called}")
+    setting = Setting(kind.attributes[name])
+    option = setting.option()
+    converted = option.type.convert(given, None, None)
+    assert setting.value((converted,) if setting.attribute.many else converted, nowhere) in ([meant], meant)
+
+
+def test_parts_of_global_load_balancing_are_named_by_their_own_kinds():
+    assert flags(GSLB_MEMBER, "pool_id") == {"--pool", "--pool-id"}
+    assert flags(GSLB, "fallback_pool_id") == {"--fallback-pool", "--fallback-pool-id"}
+    assert flags(GSLB_ZONE, "backend_id") == {"--backend", "--backend-id"}
+    assert flags(GSLB_MONITOR, "regions") == {"--region", "--regions"}
+
+
+def test_a_secret_document_is_read_from_a_file(tmp_path):
+    file = tmp_path / "credentials"
+    file.write_text('{"api_key": "hush"}')
+    option = Setting(GSLB_BACKEND.attributes["credentials"]).option()
+    assert option.opts == ["--credentials-file"]
+    assert option.type.convert(str(file), option, None) == {"api_key": "hush"}
+
+
+def test_an_attribute_that_is_called_like_an_option_of_every_command_has_another():
+    assert flags(GSLB_BACKEND, "url") == {"--api-url"}

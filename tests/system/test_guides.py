@@ -2,6 +2,7 @@
 """What the guides tell to type works as it stands there: in one installation, and one for those without traffic."""
 
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.installation import Installation
+from bench.waiting import free_port
 from tests.loaded import Loaded
 from tests.shell import Shell, as_printed, steps
 
@@ -21,12 +23,14 @@ SERVED = (
     "rate-limits",
     "jobs-and-webhooks ../versioning",
     "hosts",
+    "global-load-balancing",
 )
 """Pages that one after the other are typed into one shell."""
 UNSERVED = ("udp", "pair")
 """They need networks that not every machine has; what carries datagrams and pairs is tested in tests/system/site."""
 STANDALONE = "backup-restore upgrade"
 URL = "http://127.0.0.1:9876"
+NAME_SERVER = "-p 5300"
 pytestmark = pytest.mark.timeout(240)
 """Installations start within; ten seconds where nothing else runs."""
 
@@ -45,7 +49,8 @@ def typed(made: Installation, loaded: Loaded, pages: str) -> None:
     try:
         for page in pages.split():
             for command, expected in steps(GUIDES / f"{page}.md"):
-                status, lines = shell.run(command.replace(URL, made.url))
+                port = made.environment["CARYATID_DNS_LISTEN"].rpartition(":")[2]
+                status, lines = shell.run(command.replace(URL, made.url).replace(NAME_SERVER, f"-p {port}"))
                 assert status == 0, (page, command, lines)
                 assert as_printed(expected, lines), (page, command, lines)
     finally:
@@ -54,8 +59,13 @@ def typed(made: Installation, loaded: Loaded, pages: str) -> None:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def installation(*, noop: bool = False) -> Installation:
-    return Installation(noop=noop, environment={"CARYATID_IDENTITY_DRIVER": "local"})
+def installation(*, noop: bool = False, names: bool = False) -> Installation:
+    """`names`: it has a name server, and checkers of other regions may speak to this machine."""
+    environment = {"CARYATID_IDENTITY_DRIVER": "local"}
+    if names:
+        environment["CARYATID_DNS_LISTEN"] = f"127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
+        environment["CARYATID_GSLB_ALLOWED_TARGETS"] = "127.0.0.0/8"
+    return Installation(noop=noop, environment=environment)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +77,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Installation]:
-    with installation() as made:
+    with installation(names=True) as made:
         yield made
 
 

@@ -17,10 +17,11 @@ from pydantic import BaseModel, ConfigDict
 
 from caryatid.agent import firewall, netfilter
 from caryatid.agent.checking import Checking
-from caryatid.agent.files import Files, write_atomically
+from caryatid.agent.files import Files
 from caryatid.agent.namespace import SYSCTL, Namespace, NamespaceError, set_sysctls
 from caryatid.agent.reading import Reading
 from caryatid.agent.shares import Maps, serving, shares, takers, update
+from caryatid.places import write_atomically
 from caryatid.wire.datagrams import Datagrams as Wanted
 from caryatid.wire.datagrams import Pool
 from caryatid.wire.heartbeat import Listener

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from caryatid.agent.keys import Keys, named_in
 from caryatid.agent.settings import AgentSettings, make_private
+from caryatid.places import write_atomically
 from caryatid.wire.agent import DIRECTORY_TOKEN, KEYS_TOKEN, RUN_TOKEN, Server
 from caryatid.wire.network import Plug
 
@@ -343,27 +344,6 @@ def connections_max(besides: int = 0) -> int:
     cannot have them."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 1_000_000 if hard == resource.RLIM_INFINITY else max((hard - 100 - besides) // 2, 10)
-
-
-def write_atomically(path: Path, content: bytes, *, durable: bool) -> None:
-    """Readers see the old or the new content, never a part. With `durable` it is on disk when this returns."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        view = memoryview(content)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        if durable:
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    temporary.replace(path)
-    if durable:
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def load_tombstones(directory: Path) -> dict[str, Record]:

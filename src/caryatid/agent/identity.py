@@ -5,7 +5,6 @@ import asyncio
 import base64
 import contextlib
 import ssl
-import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -20,9 +19,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import BaseModel, ConfigDict
 
-from caryatid.agent.files import write_atomically
 from caryatid.agent.settings import AgentSettings
 from caryatid.errors import CaryatidError
+from caryatid.places import write_atomically
 from caryatid.wire.conductor import (
     RENEWAL,
     ConductorClient,
@@ -36,11 +35,10 @@ from caryatid.wire.conductor import (
     fingerprints,
     key_fingerprint,
 )
-from caryatid.wire.enrolment import enrol
+from caryatid.wire.enrolment import enrol, new_key, request, token_in
 from caryatid.wire.tls import client_context, following, renewal_due, server_context
 
 ENROL_BACKOFF_S = (0.2, 0.4, 0.8, 1.6, 3.2, 5.0)
-TOKEN_BYTES_MAX = 8192
 
 log = structlog.get_logger()
 
@@ -266,29 +264,10 @@ def read_token(settings: AgentSettings) -> EnrolmentToken:
     """Raises NotEnrolled if there is none to read, ConductorRefused if it is none."""
     if settings.token_file is None:
         raise NotEnrolled("This host is not enrolled; give the file that holds its enrolment token.")
-    if str(settings.token_file) == "-":
-        return EnrolmentToken.decode(sys.stdin.readline(TOKEN_BYTES_MAX))
     try:
-        with settings.token_file.open() as file:
-            return EnrolmentToken.decode(file.read(TOKEN_BYTES_MAX))
+        return token_in(settings.token_file)
     except OSError as error:
         raise NotEnrolled(
             f"This host is not enrolled, and {settings.token_file} cannot be read: {error.strerror}. `caryatid host "
             "token` on a controller makes an enrolment token; give its file (--token-file, - is standard input)."
         ) from error
-
-
-def new_key() -> str:
-    """A private key (EC P-256) in PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    return key.private_bytes(encoding, form, serialization.NoEncryption()).decode()
-
-
-def request(key_pem: str) -> str:
-    """A signing request. It names nobody: who we are is the authority's to say."""
-    key = serialization.load_pem_private_key(key_pem.encode(), None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise TypeError("not an elliptic curve key")
-    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
-    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()

@@ -10,11 +10,12 @@ import structlog
 
 from caryatid.agent import exchange, runtime, servers, verdict
 from caryatid.agent.amphora import Amphora, in_turn
-from caryatid.agent.files import needs_process, write_atomically
+from caryatid.agent.files import needs_process
 from caryatid.agent.keys import NO_MEMORY, named_in, noted
 from caryatid.agent.namespace import NamespaceError
 from caryatid.agent.networks import Networks
 from caryatid.agent.supervisor import Failure, Supervisor
+from caryatid.places import write_atomically
 from caryatid.wire.agent import Applied, Configuration, How, Refusal, Stale, Wanting
 
 UNASSIGNABLE = "cannot bind socket (Cannot assign requested address)"

@@ -18,10 +18,11 @@ from typing import Any
 import structlog
 
 from caryatid.agent import verdict
-from caryatid.agent.files import Files, write_atomically
+from caryatid.agent.files import Files
 from caryatid.agent.namespace import Namespace, NamespaceError
 from caryatid.agent.process import Process, Seen, spawn
 from caryatid.agent.supervisor import end_found, end_session
+from caryatid.places import write_atomically
 from caryatid.wire.heartbeat import Role
 
 STOP_DEADLINE_S = 3.0

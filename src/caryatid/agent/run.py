@@ -16,7 +16,7 @@ import structlog
 from caryatid.agent import identity
 from caryatid.agent.addresses import addresses
 from caryatid.agent.app import create_app
-from caryatid.agent.files import Files, write_atomically
+from caryatid.agent.files import Files
 from caryatid.agent.host import Agent, agent_version, haproxy_version
 from caryatid.agent.identity import Identity
 from caryatid.agent.networks import Networks
@@ -26,6 +26,7 @@ from caryatid.agent.process import table
 from caryatid.agent.report import Reporter
 from caryatid.agent.settings import AgentSettings
 from caryatid.agent.supervisor import end_found, found_by_configuration
+from caryatid.places import write_atomically
 from caryatid.wire.agent import Probe
 from caryatid.wire.conductor import CONDUCTOR_NAME, ConductorError, HostFacts, HostUnknown
 from caryatid.wire.tls import listening_socket, server

@@ -11,10 +11,10 @@ from pathlib import Path
 import orjson
 
 from caryatid.agent import firewall
-from caryatid.agent.files import write_atomically
 from caryatid.agent.links import FOUR, Link, Links, Route, single
 from caryatid.agent.namespace import SYSCTL, NamespaceError, set_sysctls
 from caryatid.agent.settings import Uplink
+from caryatid.places import write_atomically
 
 PORTS = "cy"
 """Host ends of amphorae's interfaces begin so."""

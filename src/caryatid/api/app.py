@@ -27,6 +27,7 @@ from . import (
     certificates,
     events,
     failovers,
+    gslb,
     hosts,
     jobs,
     networks,
@@ -35,6 +36,7 @@ from . import (
     service,
     status,
     subscriptions,
+    vantage,
     versions,
 )
 from .call import Call, answer
@@ -78,10 +80,13 @@ def create_app(door: Door, wakeups: Wakeups, news: News | None = None) -> Starle
 
 def operations(settings: Settings, news: News) -> list[Operation]:
     """All that the API can do."""
+    settling = Settling(news)
     found = [
         *versions.operations(),
         *service.operations(),
-        *routes.operations(settings, Settling(news)),
+        *routes.operations(settings, settling),
+        *gslb.operations(settling),
+        *vantage.operations(),
         *networks.operations(),
         *network.operations(),
         *(identity.operations() if settings.identity_driver == LOCAL else []),

@@ -62,6 +62,14 @@ USED_PROFILE = "Something is made of it, so that what it says cannot change."
 NO_TARGET = "The callback URL is none, or names an address that is not public and not in `webhook_private_targets`."
 NO_TYPE = "A type of event does not exist; the load balancer is not there, or not this project's."
 ALL_EVENTS = "It is about the events of all projects, which its sender may not see."
+NO_ZONE = "No zone of the project, or shared, holds the name."
+STRANGE = "A pool, monitor, geomap or region that it names is not there, or not the project's."
+NO_POLICY = "The zone's DNS servers cannot do the policy, or what its pools ask for; the answer names those that can."
+NO_MEMBER = "There is no such type, an address may not be checked, or the load balancer is not there for the project."
+SAME_PLACE = "Another member of the pool is in its place."
+NO_CHECK = "There is no such check, or it does not know a parameter; a region is not there."
+NO_PROGRAM = "It runs a program, which is an administrator's to ask for."
+NO_DRIVER = "There is no such driver, or it needs what is not given."
 
 SUBJECT: Said = {
     400: ("The header `X-Subject-Token` is not there.",),
@@ -189,7 +197,7 @@ RAISED: dict[str, Said] = {
     "GET /v2/lbaas/quotas/{project_id}/default": {404: (NO_PROJECT,)},
     "project:post": {409: ("A project of that name is there already.",)},
     "project:put": {409: ("A project of that name is there already.", LAST_ADMINISTRATOR)},
-    "project:delete": {409: ("It has load balancers, secrets or networks.", LAST_ADMINISTRATOR)},
+    "project:delete": {409: ("It has load balancers, gslbs, secrets or networks.", LAST_ADMINISTRATOR)},
     "user:post": {400: ("The default project is not there.",), 409: ("A user of that name is there already.",)},
     "user:put": {
         400: ("The default project is not there.",),
@@ -203,6 +211,48 @@ RAISED: dict[str, Said] = {
         400: ("The user or the project is not there; it would end too late, or has ended.",),
         403: ("It would have more roles than its maker has to give, or never end.",),
     },
+    "gslb:post": {400: (NO_ZONE, STRANGE), 501: (NO_POLICY,)},
+    "gslb:put": {400: (STRANGE,), 501: (NO_POLICY,)},
+    "gslb:post_sync": {409: ("It is being deleted.",)},
+    "gslb:get_explain": {400: ("`client` is no address.",)},
+    "gslb_pool:post": {400: (STRANGE,)},
+    "gslb_pool:put": {400: (STRANGE,), 501: ("The DNS servers of a gslb that uses it cannot do what it says.",)},
+    "gslb_pool:delete": {409: ("A gslb or a geomap uses it.",)},
+    "gslb_member:post": {
+        400: (NO_MEMBER, "The pool has `members_max` members."),
+        409: (SAME_PLACE,),
+        501: ("Members of the type are not built yet.",),
+    },
+    "gslb_member:put": {400: (NO_MEMBER,), 409: (SAME_PLACE,)},
+    "gslb_monitor:post": {400: (NO_CHECK,), 403: (NO_PROGRAM,)},
+    "gslb_monitor:put": {400: (NO_CHECK,), 403: (NO_PROGRAM,)},
+    "gslb_monitor:delete": {409: ("A pool uses it.",)},
+    "gslb_monitor:post_test": {
+        400: ("It names neither a member nor an address, or both; it is not the project's, or may not be checked.",),
+        503: ("Many others are being tried.",),
+    },
+    "gslb_geomap:post": {400: (STRANGE,)},
+    "gslb_geomap:put": {400: (STRANGE,)},
+    "gslb_geomap:delete": {409: ("A gslb uses it.",)},
+    "gslb_zone:post": {
+        400: ("The backend is not there.",),
+        403: ("It would be shared, which is an administrator's to say.",),
+        409: (
+            "Another one has the same `name`, or is around or within it and another project's.",
+            "Names that it would hold are answered in another zone.",
+        ),
+    },
+    "gslb_zone:put": {
+        400: ("It would not be shared any more, and others have names in it.",),
+        403: ("Whether it is shared is an administrator's to say.",),
+    },
+    "gslb_zone:delete": {409: ("A gslb is in it.",)},
+    "gslb_backend:post": {400: (NO_DRIVER,)},
+    "gslb_backend:put": {400: (NO_DRIVER,)},
+    "gslb_backend:delete": {409: ("It has zones.",)},
+    "gslb_region:post": {409: ("Another one has the same `name`.",)},
+    "gslb_region:delete": {409: ("A monitor, a pool or a member names it.",)},
+    "gslb_region:post_token": {503: ("`master.key` is not here.",)},
     "subscription:post": {400: (NO_TARGET, NO_TYPE), 403: (ALL_EVENTS, "The project has `subscriptions_max` of them.")},
     "subscription:put": {400: (NO_TARGET, NO_TYPE), 403: (ALL_EVENTS,)},
     "subscription:delete": {403: (ALL_EVENTS,)},

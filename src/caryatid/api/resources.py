@@ -10,7 +10,7 @@ from starlette.responses import Response
 from caryatid.control import writes
 from caryatid.control.receipt import rule
 from caryatid.errors import CaryatidError, Fault, Forbidden, NotFound, Refused
-from caryatid.model import BY_NAME
+from caryatid.model import BY_NAME, LOADBALANCER
 from caryatid.model.kind import Kind
 from caryatid.model.policy import Caller, allowed, require
 from caryatid.store import rows
@@ -154,7 +154,7 @@ class Resource:
         return accepted(200, receipt, {self.kind.wrapper: self.show(receipt.document or {})})
 
     async def delete(self, call: Call) -> Response:
-        options = call.options("cascade") if self.kind.is_root else call.options()
+        options = call.options("cascade") if self.kind is LOADBALANCER else call.options()
         cascade = boolean("cascade", options.get("cascade", "false"))
         try:
             receipt = await aside(
@@ -264,7 +264,7 @@ def verbs(resource: Resource, base: str = "/v2", only: str = "list create get ch
         "change": Operation("PUT", one, resource.change, f"Change: {title}", takes=changes, gives=single,
                             errors=CHANGING, rule=rule(kind, "put"), **writing),
         "delete": Operation("DELETE", one, resource.delete, f"Delete: {title}", success=204, errors=REMOVING,
-                            query=(CASCADE,) if kind.is_root else (), rule=rule(kind, "delete"), **writing),
+                            query=(CASCADE,) if kind is LOADBALANCER else (), rule=rule(kind, "delete"), **writing),
     }  # fmt: skip
     return [exact(found[name]) for name in only.split()]
 

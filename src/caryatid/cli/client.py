@@ -21,8 +21,8 @@ CONNECT_TIMEOUT_S = 5.0
 PAGE_SIZE = 1000
 PORTS = {"http": 80, "https": 443}
 PAGES_MAX = 10_000
-VERSIONS = {"lbaas": "/v2", "octavia": "/v2"}
-"""First word of a kind's path → API version; everything else is our own, `/v1`."""
+VERSIONS = {"lbaas": "/v2", "octavia": "/v2", "gslb": ""}
+"""First word of a kind's path → API version, if it is not in the path; everything else is our own, `/v1`."""
 
 NOBODY: Mapping[str, str] = {}
 

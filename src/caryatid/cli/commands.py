@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from caryatid.model import BY_NAME, JOB
+from caryatid.model import BY_NAME, JOB, LOADBALANCER
 from caryatid.model.kind import Kind
 
 from . import extras
@@ -47,7 +47,7 @@ def create(kind: Kind) -> click.Command:
         wanted = body(kind, values, session.client)
         if kind.name == "loadbalancer" and not any(wanted.get(name) for name in VIP_SOURCES):
             wanted["vip_subnet_id"] = find(session.client, BY_NAME["subnet"], DEFAULT_SUBNET)
-        request = Request("POST", collection(kind, parent_id), {kind.wrapper: wanted})
+        request = Request("POST", collection(kind, parent_id), {kind.wrapper: _covered(kind, session, wanted)})
         _settle(session, kind, session.send(request), parent_id)
 
     return command("create", f"Create a {kind.title}. {kind.model.__doc__ or ''}", params, run, changes=True)
@@ -114,7 +114,7 @@ def unset(kind: Kind) -> click.Command:
 def delete(kind: Kind) -> click.Command:
     """Some of the kind are deleted, all names looked up first."""
     params: list[click.Parameter] = [key_argument(kind, many=True), *parent_options(kind)]
-    if kind.is_root:
+    if kind is LOADBALANCER:
         params.append(click.Option(["cascade", "--cascade"], is_flag=True, help="And all below it."))
 
     def run(session: Session, values: Values) -> None:
@@ -170,7 +170,13 @@ def _change(session: Session, kind: Kind, values: Values, wanted: Mapping[str, A
         raise click.UsageError("Nothing to change: give at least one attribute as an option.")
     parent_id = parent_of(session, kind, values)
     key = find(session.client, kind, values["which"], parent_id)
-    _settle(session, kind, session.send(Request("PUT", item(kind, key, parent_id), {kind.wrapper: wanted})), parent_id)
+    request = Request("PUT", item(kind, key, parent_id), {kind.wrapper: _covered(kind, session, wanted)})
+    _settle(session, kind, session.send(request), parent_id)
+
+
+def _covered(kind: Kind, session: Session, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same, what is secret not shown where it is only printed."""
+    return {name: "…" if session.dry_run and kind.attributes[name].secret else value for name, value in wanted.items()}
 
 
 def _settle(session: Session, kind: Kind, answer: Answer | None, parent_id: str | None) -> None:
@@ -192,8 +198,8 @@ def _query(kind: Kind, session: Session, filters: tuple[str, ...]) -> Params:
     query = []
     for name, _, value in pairs:
         attribute = kind.attributes.get(name)
-        looked_up = Setting(attribute).value(value, session.client) if attribute and attribute.ref and value else value
-        query.append((name, str(looked_up)))
+        named = attribute is not None and attribute.names and value
+        query.append((name, str(Setting(attribute).value(value, session.client)) if attribute and named else value))
     return query
 
 

@@ -24,6 +24,8 @@ RETRY_S: Final = 0.5
 RETRY_MAX_S: Final = 10.0
 TYPE_WIDTH: Final = 25
 NAMES_MAX: Final = 10_000
+UNTOLD: Final = frozenset({"changed", "name", "fqdn", "address", "protocol_port", "why", "per_region"})
+"""Of what an event tells: it stands elsewhere on the line, or is too long for one."""
 Document = Mapping[str, Any]
 Names = dict[str, str]
 """Id → what people call it."""
@@ -107,7 +109,7 @@ def following(
 def told(event: Document, names: Names) -> dict[str, str]:
     """An event in the words of a table. `names`: of resources that earlier events have told of; this one's too, now."""
     detail, key = event.get("detail") or {}, event["resource_id"]
-    if name := detail.get("name") or ("address" in detail and f"{detail['address']}:{detail['protocol_port']}"):
+    if name := detail.get("name") or detail.get("fqdn") or _place(detail):
         if len(names) >= NAMES_MAX:
             names.clear()
         names[key] = str(name)
@@ -116,6 +118,12 @@ def told(event: Document, names: Names) -> dict[str, str]:
         "by": event["user_id"],
         "what": " ".join(_said(detail)),
     }
+
+
+def _place(detail: Document) -> str:
+    """What a member without a name is called."""
+    address, port = detail.get("address"), detail.get("protocol_port")
+    return f"{address}:{port}" if address and port else address or ""
 
 
 def line(event: Document, names: Names) -> Text:
@@ -131,7 +139,7 @@ def _said(detail: Document) -> Iterator[str]:
     for name, (old, new) in (detail.get("changed") or {}).items():
         yield f"{name}: {plain(old) or 'none'} → {plain(new) or 'none'}"
     for name, value in detail.items():
-        if name not in {"changed", "name", "address", "protocol_port"} and value not in (None, "", "succeeded"):
+        if name not in UNTOLD and value not in (None, "", "succeeded"):
             yield plain(value) if name in {"reason", "cause"} else f"{name}={plain(value)}"
 
 
@@ -139,7 +147,7 @@ def _style(event: Document) -> str:
     word = event["type"].rpartition(".")[2]
     changed = (event.get("detail") or {}).get("changed") or {}
     new = changed.get("operating_status", ["", ""])[1]
-    if word in {"error", "lost", "expired", "revoked", "refused", "silent"} or new == "ERROR":
+    if word in {"error", "lost", "expired", "revoked", "refused", "silent"} or new in {"ERROR", "DOWN", "FAIL_OPEN"}:
         return "red"
     if word in {"drift", "orphan", "stranger", "expiring", "freeze"} or new in {"DEGRADED", "DRAINING"}:
         return "yellow"

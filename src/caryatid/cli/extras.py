@@ -11,7 +11,7 @@ import click
 from caryatid.model import AMPHORA, BY_NAME, HOST, LOADBALANCER, MEMBER, POOL, QUOTA
 from caryatid.model.kind import Kind
 
-from . import access, events, jobs, secrets, webhooks
+from . import access, events, gslb, jobs, secrets, vantage, webhooks
 from .client import Answer, Request, collection, item
 from .failures import Failure
 from .groups import Group
@@ -24,7 +24,9 @@ STATISTICS = ("active_connections", "total_connections", "bytes_in", "bytes_out"
 
 def build(group: Group, verb: str) -> click.Command:
     """`caryatid <group> <verb>`."""
-    return (EXTRAS | events.COMMANDS | jobs.COMMANDS | secrets.COMMANDS | webhooks.COMMANDS)[group.name, verb]()
+    known = EXTRAS | events.COMMANDS | gslb.COMMANDS | jobs.COMMANDS | secrets.COMMANDS
+    known = known | vantage.COMMANDS | webhooks.COMMANDS
+    return known[group.name, verb]()
 
 
 def act(kind: Kind, verb: str, path: str, help: str) -> click.Command:  # noqa: A002  click's word

@@ -89,6 +89,24 @@ GROUPS: dict[str, Group] = {
             "Webhooks: URLs to which events are posted.",
             extra=("deliveries", "replay", "test", "secret"),
         ),
+        Group(
+            "gslb",
+            "gslb",
+            "Names that are answered with what is well.",
+            extra=("status", "explain", "history", "watch", "sync"),
+        ),
+        Group("gslb-pool", "gslb_pool", "Members in one place, for names."),
+        Group("gslb-member", "gslb_member", "What names can be answered with."),
+        Group(
+            "gslb-monitor",
+            "gslb_monitor",
+            "How these are checked, from where, and how many must agree.",
+            extra=("test",),
+        ),
+        Group("gslb-geomap", "gslb_geomap", "Which pools are for clients from where, for several names."),
+        Group("gslb-zone", "gslb_zone", "Zones in which names are answered."),
+        Group("gslb-backend", "gslb_backend", "DNS servers, and how they are told what to answer."),
+        Group("gslb-region", "gslb_region", "Places that members are checked from.", extra=("token",)),
     )
 }
 

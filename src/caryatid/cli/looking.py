@@ -38,9 +38,9 @@ def watch() -> click.Command:
     params: list[click.Parameter] = [click.Option(["once", "--once"], is_flag=True, help="Print one screen and end.")]
 
     def run(session: Session, values: Values) -> None:
-        from . import watch
+        from . import live, watch
 
-        (watch.show if values["once"] else watch.watch)(session.client)
+        (live.show if values["once"] else live.watch)(session.client, watch.Board())
 
     words = "A live screen of load balancers, worst first, jobs under way and the last events. q or Ctrl-C ends it."
     return command("watch", words, params, run)

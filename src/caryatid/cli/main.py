@@ -32,8 +32,13 @@ SHORT = {
     "password": "Give it another password.",
     "deliveries": "What its receiver has not accepted.",
     "replay": "Send again.",
-    "test": "Send something, and tell what is answered.",
+    "test": "Try it once, and tell what is answered.",
+    "token": "What lets one checker in.",
     "secret": "Sign with another secret.",
+    "explain": "What is answered, to whom, and why.",
+    "history": "What was decided and answered when, and why.",
+    "watch": "A live screen: answers, statuses, why, events.",
+    "sync": "Tell the name servers again.",
 }
 """What `caryatid <group> --help` says of each verb."""
 LOOKING = {

@@ -4,7 +4,7 @@
 from typing import Any
 from uuid import UUID
 
-from caryatid.model import BY_NAME, PROJECT, QUOTA
+from caryatid.model import BY_NAME, GSLB, GSLB_MEMBER, GSLB_ZONE, PROJECT, QUOTA
 from caryatid.model.kind import Attribute, Kind
 
 from .client import Client
@@ -14,9 +14,9 @@ CANDIDATES_MAX = 10
 
 
 def referred(attribute: Attribute) -> Kind | None:
-    """The kind that the attribute holds the id of: its Ref says so, or its own name does (`vip_subnet_id`)."""
-    if attribute.ref:
-        return BY_NAME[attribute.ref.kind]
+    """The kind that the attribute holds the id of: a mark says so, or its own name does (`vip_subnet_id`)."""
+    if attribute.names:
+        return BY_NAME[attribute.names]
     stem, _, last = attribute.name.rpartition("_")
     known = BY_NAME.get(stem.rpartition("_")[2]) if last == "id" else None
     return None if known is PROJECT else known  # whoever owns something may be known elsewhere alone
@@ -59,7 +59,18 @@ def _filters(kind: Kind, given: str) -> list[tuple[str, str]]:
     address, colon, port = given.rpartition(":")
     if kind.name == "member" and colon and port.isdecimal():
         return [("address", address.strip("[]")), ("protocol_port", port)]
+    if kind is GSLB_MEMBER and not given.strip("0123456789.:abcdefABCDEF"):
+        return [("address", given)]
+    if kind is GSLB and "." in given:
+        return [("fqdn", absolute(given))]
+    if kind is GSLB_ZONE:
+        return [("name", absolute(given))]
     return [("name", given)] if "name" in kind.attributes else []
+
+
+def absolute(name: str) -> str:
+    """A domain name as it is kept."""
+    return name.lower() if name.endswith(".") else f"{name.lower()}."
 
 
 def _candidates(found: list[Any]) -> list[str]:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Literal, get_args, get_origin
 
 import click
+from pydantic import BaseModel
 
 from caryatid.model.field import DEFAULT
 from caryatid.model.kind import Attribute, Kind
@@ -21,14 +22,22 @@ SWITCHES = {"admin_state_up", "enabled"}
 """Attributes that are also set by --enable and --disable."""
 TAKEN = {"url", "project"}
 """What options of every command are called."""
+OTHERWISE = {"url": "api_url"}
+"""What attributes are called that have the name of such an option."""
 FILLED_IN = {"project_id", "ip_address"}
 """Attributes without a default that the service finds itself, if they are not given."""
 
 
 class Pairs(click.ParamType[dict[str, Any]]):
-    """A document: `key=value,key=value`, or JSON."""
+    """A document: `key=value,key=value`, or JSON. A first word by itself is the value of its first attribute, another
+    one says that something is so (`--monitor web,observe-only`)."""
 
-    name = "key=value,…"
+    def __init__(self, document: type[BaseModel] | None = None) -> None:
+        known = [Attribute(*one) for one in document.model_fields.items()] if document else []
+        self._first = known[0].name if known else ""
+        self._flags = {attribute.name for attribute in known if attribute.plain is bool}
+        leads = bool(known and known[0].names)
+        self.name = f"{self._first.removesuffix('_id')},key=value,…" if leads else "key=value,…"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
         if isinstance(value, dict):
@@ -36,6 +45,11 @@ class Pairs(click.ParamType[dict[str, Any]]):
         if value.lstrip().startswith("{"):
             return self._json(value, param, ctx)
         pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+        if self._first and pairs and not pairs[0][1]:
+            pairs[0] = (self._first, "=", pairs[0][0])
+        flags = self._flags
+        pairs = [(name, "=", "true") if name.strip().replace("-", "_") in flags and not equals else (name, equals, text)
+                 for name, equals, text in pairs]  # fmt: skip
         wrong = [name for name, equals, _ in pairs if not equals or not name.strip()]
         if wrong:
             self.fail(f"{', '.join(wrong)}: expected key=value,key=value or a JSON object.", param, ctx)
@@ -46,6 +60,18 @@ class Pairs(click.ParamType[dict[str, Any]]):
             return dict(json.loads(value))
         except (ValueError, TypeError) as error:
             self.fail(f"not a JSON object: {error}.", param, ctx)
+
+
+class Kept(click.File):
+    """A file with a document in JSON that must not be an option: whoever lists processes would see it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        with super().convert(value, param, ctx) as file:
+            text = file.read()
+        try:
+            return dict(json.loads(text))
+        except (ValueError, TypeError):
+            self.fail(f"{value} is no JSON object.", param, ctx)
 
 
 @dataclass(frozen=True)
@@ -69,10 +95,14 @@ class Setting:
         """What the user may write, the usual spelling first."""
         name = self.attribute.name
         names = [name]
-        if referred(self.attribute) and name.removesuffix("_id") not in TAKEN:
+        if name.endswith("_ids") and self.attribute.names:
+            names = [name.removesuffix("_ids"), f"{name.removesuffix('_ids')}s", name]
+        elif referred(self.attribute) and name.endswith("_id") and name.removesuffix("_id") not in TAKEN:
             names.insert(0, name.removesuffix("_id"))
         elif self.attribute.many and name.endswith("s") and name.removesuffix("s") not in TAKEN:
-            names.insert(0, name.removesuffix("s"))
+            names.insert(0, f"{name.removesuffix('ies')}y" if name.endswith("ies") else name.removesuffix("s"))
+        if name in OTHERWISE:
+            return [f"--{OTHERWISE[name].replace('_', '-')}"]
         ref = self.attribute.ref
         same = ref and name.removesuffix("_id").replace("_", "") == ref.kind.replace("_", "")
         group = group_of(ref.kind) if ref and same else None
@@ -94,6 +124,9 @@ class Setting:
             flag = self.flags[0].removeprefix("--")
             return click.Option([name, f"--{flag}/--no-{flag}", *switch], default=None, help=words)
         many = self.attribute.many
+        if self.attribute.secret:
+            words += " A JSON object in a file; - is standard input."
+            return click.Option([name, f"{self.flags[0]}-file"], type=Kept(), metavar="FILE", default=None, help=words)
         return click.Option([name, *self.flags], type=self._type(), multiple=many, default=None, help=words)
 
     def switch(self) -> click.Option:
@@ -114,8 +147,17 @@ class Setting:
         document = self.attribute.document
         if document is None or not isinstance(given, dict):
             return given
-        known = {name: Setting(Attribute(name, info)) for name, info in document.model_fields.items()}
-        return {name: known[name].value(value, client) if name in known else value for name, value in given.items()}
+        return dict(self._nested(document, name, value, client) for name, value in given.items())
+
+    def _nested(self, document: type[BaseModel], given: str, value: Any, client: Client) -> tuple[str, Any]:
+        """One attribute of a document within: its name on the wire and its value. A list has `+` between."""
+        for name, info in document.model_fields.items():
+            setting = Setting(Attribute(name, info))
+            if given.replace("_", "-") in (flag.removeprefix("--") for flag in setting.flags):
+                if setting.attribute.many and isinstance(value, str):
+                    value = [word for word in value.split("+") if word]
+                return name, setting.value(value, client)
+        return given, value
 
     @property
     def unset_value(self) -> Any:
@@ -127,13 +169,18 @@ class Setting:
     def _type(self) -> click.ParamType[Any]:
         if self.shape == "choice":
             return click.Choice(get_args(self.attribute.plain), case_sensitive=False)
-        types: dict[Shape, click.ParamType[Any]] = {"whole": click.INT, "number": click.FLOAT, "pairs": Pairs()}
+        types: dict[Shape, click.ParamType[Any]] = {
+            "whole": click.INT,
+            "number": click.FLOAT,
+            "pairs": Pairs(self.attribute.document),
+        }
         return types.get(self.shape, click.STRING)
 
 
 def settings(attributes: Mapping[str, Attribute]) -> dict[str, Setting]:
-    """The attributes that commands can set; not what is secret, which is never an option."""
-    return {name: Setting(attribute) for name, attribute in attributes.items() if not attribute.secret}
+    """The attributes that commands can set. What is secret is never an option; documents of it may be in files."""
+    found = {name: Setting(attribute) for name, attribute in attributes.items()}
+    return {name: one for name, one in found.items() if not one.attribute.secret or one.shape == "pairs"}
 
 
 def body(kind: Kind, values: Mapping[str, Any], client: Client) -> dict[str, Any]:

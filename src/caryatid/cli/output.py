@@ -20,10 +20,19 @@ WIDTH_WHEN_PIPED = 10_000
 
 COLOURS = {
     "green": ("ACTIVE", "ONLINE", "ALLOCATED", "READY", "succeeded", "true"),
-    "yellow": ("DEGRADED", "DRAINING", "BOOTING", "retrying", "PENDING_CREATE", "PENDING_UPDATE", "PENDING_DELETE"),
-    "red": ("ERROR", "failed"),
+    "yellow": (
+        "DEGRADED",
+        "DRAINING",
+        "UNKNOWN",
+        "BOOTING",
+        "retrying",
+        "PENDING_CREATE",
+        "PENDING_UPDATE",
+        "PENDING_DELETE",
+    ),
+    "red": ("ERROR", "DOWN", "FAIL_OPEN", "failed"),
     "cyan": ("NO_MONITOR", "queued", "running"),
-    "bright_black": ("OFFLINE", "DELETED", "false", "superseded", "cancelled"),
+    "bright_black": ("OFFLINE", "DISABLED", "DELETED", "false", "superseded", "cancelled"),
 }
 STYLES = {word: colour for colour, words in COLOURS.items() for word in words}
 PLACES = {"id": -4, "name": -3, "provisioning_status": -2, "operating_status": -1}

@@ -70,7 +70,7 @@ class session:  # noqa: N801  reads as a verb
         chosen = cast(Format, "json" if values.pop("as_json") else values.pop("output"))
         values.pop("output", None)
         columns = tuple(word for text in values.pop("columns") for word in text.replace(",", " ").split())
-        url = values.pop("url")
+        url = values.pop("at_url")
         who = credentials.headers(values.pop("token_file"), values.pop("login"), local_port(url))
         client = Client(url, values.pop("project"), who)
         rest = {name: values.pop(name) for name in ("wait", "dry_run", "timeout_s") if name in values}
@@ -86,8 +86,8 @@ class session:  # noqa: N801  reads as a verb
 def connection_options() -> list[click.Parameter]:
     """Where the API is, in whose name, and how answers are printed."""
     return [
-        click.Option(["url", "--url"], envvar="CARYATID_URL", default=DEFAULT_URL, show_default=True, show_envvar=True,
-                     metavar="URL", help="The API."),
+        click.Option(["at_url", "--url"], envvar="CARYATID_URL", default=DEFAULT_URL, show_default=True,
+                     show_envvar=True, metavar="URL", help="The API."),
         click.Option(["project", "--project"], envvar="CARYATID_PROJECT", show_envvar=True, help="In whose name."),
         click.Option(["token_file", "--token-file"], envvar="CARYATID_TOKEN_FILE", show_envvar=True, metavar="FILE",
                      help="File with the token to ask with; - is standard input. Else CARYATID_TOKEN is one."),

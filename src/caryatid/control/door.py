@@ -2,7 +2,7 @@
 """What every request and every attempt needs at hand: the database, the providers, the settings."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from threading import BoundedSemaphore
 
@@ -19,6 +19,7 @@ from caryatid.model.flavor import Capabilities
 from caryatid.model.policy import BUILT_IN, Policy
 from caryatid.store.database import Database
 
+from .dns import Dns
 from .vault import Vault
 
 PROVIDER = "amphora"
@@ -52,6 +53,8 @@ class Door:
     """The key store, in which references of listeners and pools are looked up."""
     identity: IdentityDriver
     """Who says who asks."""
+    dns: Dns = field(default_factory=Dns)
+    """How names are published."""
 
     @cached_property
     def reading(self) -> BoundedSemaphore:

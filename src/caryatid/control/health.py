@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast, get_args
 
 from caryatid import metrics
-from caryatid.model import AMPHORA
+from caryatid.model import AMPHORA, LOADBALANCER
 from caryatid.model.status import OperatingStatus
 from caryatid.plan import health as plan
 from caryatid.plan.health import Picture
@@ -22,6 +22,7 @@ from caryatid.store.observations import Counters
 from caryatid.wire.heartbeat import Listener, Report
 
 from .edges import Edges, Witness, tell_roles
+from .gslb.waking import wake_users_of_loadbalancers
 from .sightings import Sightings
 
 STRANGER_S = 5.0
@@ -119,6 +120,7 @@ class Observer:
                 self._edges.tell(tx, statuses, self._written, self._witnesses({root for root, *_ in found}))
                 tell_roles(tx, list(roles.values()))
                 observations.write(tx, [*statuses, *roles.values()], time.time())
+                wake_users_of_loadbalancers(tx, _roots(statuses))
                 observations.write_statistics(tx, list(counters.values()))
                 observations.write_heard(tx, heard)
         except BaseException:
@@ -144,6 +146,7 @@ class Observer:
                 edges = [one for one in statuses if before.get(one[:2]) != one[3]]
                 self._edges.tell(tx, edges, {root: before}, {})
                 observations.write(tx, statuses, time.time())
+                wake_users_of_loadbalancers(tx, _roots(edges))
 
     def update_stats(self, stats: Mapping[str, Any]) -> None:
         """What went through, as a driver of somebody else's counts it (seed 003)."""
@@ -286,6 +289,11 @@ class Observer:
         heard_at = time.monotonic() - STALE_S
         fresh = [one for one in seen if self.hosts.get(one.host_id or "", 0.0) > heard_at]
         return [one.picture for one in fresh or seen if one.picture is not None]
+
+
+def _roots(statuses: Iterable[observations.Status]) -> set[str]:
+    """The load balancers of which themselves something else is seen."""
+    return {key for kind, key, *_ in statuses if kind == LOADBALANCER.name}
 
 
 def _note_checks(seen: Seen, checks: Mapping[str, str] | None) -> None:

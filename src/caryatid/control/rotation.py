@@ -15,6 +15,7 @@ from caryatid.store import events, hosts, rows
 from caryatid.store.database import Database, Tx
 
 from .authority import AUTHORITY, Registry, read_trust, write_trust
+from .gslb import checkers
 
 ROTATION = system("authority")
 
@@ -27,7 +28,7 @@ class Standing(NamedTuple):
     authorities: list[tuple[str, datetime]]
     """Fingerprint and end of each that is trusted, the one that issues first."""
     waiting: list[tuple[str, str]]
-    """Id and name of each host that is waited for."""
+    """Id and name of each host or checker that is waited for."""
 
 
 def begin(registry: Registry, now: datetime) -> None:
@@ -55,7 +56,8 @@ def standing(registry: Registry, now: datetime) -> Standing:
     with registry.database.read() as tx:
         known = read_trust(registry, tx)
         waiting = trust.waiting(known, _members(registry, tx, now))
-        names = {host_id: (rows.get(tx, HOST, host_id) or {}).get("name", "") for host_id in waiting}
+        names = {one.id: f"checker {one.name}" for one in checkers.members(tx, now) if one.id in waiting}
+        names |= {key: (rows.get(tx, HOST, key) or {}).get("name", "") for key in waiting if key not in names}
     ends = [
         (certificates.fingerprint(one.certificate_pem), certificates.validity(one.certificate_pem)[1])
         for one in known.authorities
@@ -88,10 +90,11 @@ def _write(registry: Registry, tx: Tx, new: Trust) -> None:
 
 
 def _members(registry: Registry, tx: Tx, now: datetime) -> list[Member]:
-    """The hosts that can still come: not revoked, and with a certificate that they can still renew."""
+    """The hosts and checkers that can still come: not revoked, and with a certificate that they can still renew."""
     oldest = now - timedelta(days=registry.settings.certificate_grace_days)
     living = {document["id"]: cast(Host, HOST.load(document)) for document in rows.find(tx, HOST)}
-    return [
+    of_regions = [Member(one.id, frozenset(one.trusts), one.issuer or "") for one in checkers.members(tx, now)]
+    return of_regions + [
         Member(one.host_id, frozenset(one.trusts or ()), one.issuer or "")
         for one in hosts.credentials(tx)
         if not one.revoked and one.host_id in living and _end(living[one.host_id]) > oldest

@@ -17,6 +17,7 @@ from caryatid.store.database import Tx
 from caryatid.store.observations import FOUND, LOST
 
 from .door import Door
+from .gslb.waking import wake_users_of_loadbalancers
 from .receipt import Accepted, Wish, accepted, rule
 from .sightings import Sighting
 
@@ -97,6 +98,7 @@ def _hosts(tx: Tx, word: str, changed: Iterable[str], priority: int) -> list[dic
         there = rows.find(tx, AMPHORA, compute_id=host)
         roots = {one["loadbalancer_id"] for one in there if one["loadbalancer_id"]}
         work.wake_roots(tx, roots, priority=priority)
+        wake_users_of_loadbalancers(tx, roots)
         said.append(_event(word, HOST.name, host, detail={"amphorae": len(there)}))
         if word == "lost":
             said += [_event(word, AMPHORA.name, one["id"], one["loadbalancer_id"]) for one in there]

@@ -12,6 +12,7 @@ from uuid import uuid4
 from caryatid.errors import Conflict, Fault, NotFound, Refused, refused_with
 from caryatid.model import (
     BY_NAME,
+    GSLB_KINDS,
     HEALTHMONITOR,
     L7POLICY,
     L7RULE,
@@ -41,6 +42,8 @@ from . import bindings, bundles, catalog, references
 from .apply import Tell, accept, delete_below, insert, locate, lock, ripple, write_ports
 from .check import check, crowded_faults, limits_of
 from .door import Door
+from .gslb import wishes as gslb
+from .gslb.waking import wake_users_of_loadbalancers
 from .precondition import Precondition, require_unchanged
 from .receipt import DEFAULT_PROJECT, Accepted, Effect, Wanted, Wish, moment, moments, project_of, rule
 
@@ -61,6 +64,8 @@ def create(door: Door, caller: Caller, kind: Kind, body: Any, *, parent_id: str 
     """The resource that `body` asks for is wanted."""
     if kind is LOADBALANCER:
         return create_tree(door, caller, body, (), loadbalancer_id=str(uuid4()))
+    if kind in GSLB_KINDS:
+        return gslb.create(door, caller, kind, body, parent_id)
     if kind.root is None:
         return catalog.create(door, caller, kind, body)
     given: dict[str, Any] = {"id": str(uuid4()), **({kind.parent: parent_id} if kind.parent else {})}
@@ -140,6 +145,8 @@ def change(  # noqa: PLR0913  a wish has this many parts
     precondition: Precondition | None = None,
 ) -> Accepted:
     """The resource is wanted as `body` says; what it does not name stays. Raises PreconditionFailed."""
+    if kind in GSLB_KINDS:
+        return gslb.change(door, caller, kind, key, body, parent_id=parent_id, precondition=precondition)
     if kind.root is None:
         return catalog.change(door, caller, kind, key, body, precondition)
     at = moment()
@@ -157,6 +164,8 @@ def change(  # noqa: PLR0913  a wish has this many parts
         check(tx, door, caller, tree, [(kind, row)], found.faults)
         generation = work.ask(tx, place.root_id)
         rows.change(tx, kind, row, generation=generation, at=at)
+        if isinstance(row, LoadBalancer) and row.admin_state_up != document["admin_state_up"]:
+            wake_users_of_loadbalancers(tx, [key])
         bundles.keep(tx, door, place.root_id, place.project_id, found.bundles)
         effects = ripple(tx, tree, row, changed_by(tree, row), generation, at)
         detail = changed(kind, document, vars(row))
@@ -176,6 +185,8 @@ def delete(  # noqa: PLR0913  a wish has this many parts
 ) -> Accepted:
     """The resource is no longer wanted, nor what is part of it; `cascade`: a load balancer's children either. Raises
     PreconditionFailed."""
+    if kind in GSLB_KINDS:
+        return gslb.delete(door, caller, kind, key, parent_id, precondition)
     if kind.root is None:
         return catalog.delete(door, caller, kind, key, precondition)
     at = moment()
@@ -193,7 +204,9 @@ def delete(  # noqa: PLR0913  a wish has this many parts
         generation = work.ask(tx, place.root_id)
         effects = delete_below(tx, kind, [key], generation)
         rows.delete(tx, kind, [key], generation=generation)
-        if not isinstance(row, LoadBalancer):
+        if isinstance(row, LoadBalancer):
+            wake_users_of_loadbalancers(tx, [key])
+        else:
             effects += ripple(tx, tree, row, changed_without(tree, row), generation, at)
         told = called(vars(row))
         wish = Wish("delete", kind.name, key, place.root_id, place.project_id, generation, told, effects)

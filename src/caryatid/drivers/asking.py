@@ -27,17 +27,19 @@ class Answer:
 
 @dataclass(frozen=True)
 class Asking:
-    """A client, and how long an answer may take in all. Threads may share it."""
+    """A client, how long an answer may take in all, and how long it may be. Threads may share it."""
 
     http: httpx2.Client
     timeout_s: float
+    bytes_max: int = ANSWER_BYTES_MAX
 
     @classmethod
-    def of(cls, authorities: str, timeout_s: float) -> Self:
+    def of(cls, authorities: str, timeout_s: float, bytes_max: int = ANSWER_BYTES_MAX) -> Self:
         """One that checks certificates against the authorities (PEM; empty: the machine's)."""
         context = ssl.create_default_context(cadata=authorities or None)
         limits = httpx2.Limits(max_connections=CONNECTIONS_MAX)
-        return cls(httpx2.Client(verify=context, follow_redirects=False, trust_env=False, limits=limits), timeout_s)
+        http = httpx2.Client(verify=context, follow_redirects=False, trust_env=False, limits=limits)
+        return cls(http, timeout_s, bytes_max)
 
     def ask(self, method: str, url: str, *, headers: Mapping[str, str], body: Any = None) -> Answer:
         """What is answered, whatever it is. Raises NotAnsweredError if nothing is in time, or too much."""
@@ -49,8 +51,8 @@ class Asking:
             with self.http.stream(method, url, headers=dict(headers), json=body, timeout=timeout) as response:
                 for chunk in response.iter_bytes():
                     content += chunk
-                    if len(content) > ANSWER_BYTES_MAX:
-                        raise NotAnsweredError(f"{host} answers more than {ANSWER_BYTES_MAX} bytes.")
+                    if len(content) > self.bytes_max:
+                        raise NotAnsweredError(f"{host} answers more than {self.bytes_max} bytes.")
                     if time.monotonic() > deadline:
                         raise NotAnsweredError(f"{host} does not answer in time.")
                 return Answer(response.status_code, response.headers, bytes(content))

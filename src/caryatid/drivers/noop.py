@@ -22,6 +22,7 @@ from cryptography.x509.oid import NameOID
 from caryatid.model.amphora import Placed, Stamp
 from caryatid.model.bundle import Material
 from caryatid.model.flavor import Capabilities, FlavorData, Topology, ZoneData
+from caryatid.model.gslb.words import POLICIES
 from caryatid.model.healthmonitor import MonitorType
 from caryatid.model.listener import HTTP_PROTOCOLS, ListenerProtocol
 from caryatid.model.loadbalancer import Vip
@@ -29,9 +30,11 @@ from caryatid.model.pool import Algorithm, PoolProtocol
 from caryatid.model.ratelimit import Metric, RateLimitAction
 from caryatid.model.tree import Tree
 from caryatid.model.types import Name
+from caryatid.plan.steering import digest
 
 from .amphora.base import AmphoraLoadBalancerDriver, OvertakenError
 from .compute.base import Built
+from .dns.base import Backend, DnsRefusedError, Publication, Published
 from .setup import Setup
 
 BUILD_SECONDS_MAX = 30.0
@@ -95,6 +98,10 @@ class World:
     secrets: dict[str, Material] = field(default_factory=dict)
     """What references stand for; those that are not here, for a certificate of their own (`self_made`)."""
     polled: dict[str, int] = field(default_factory=dict)
+    zones: dict[str, dict[tuple[str, str], Publication]] = field(default_factory=dict)
+    """What is answered in each zone, by name and type."""
+    publishes: int = 0
+    """How often something was published, however much at a time."""
     mishap: Callable[[int, str], None] = lambda _call, _name: None
     """Called before act number n named so; may raise or sleep."""
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -128,6 +135,8 @@ class World:
         self.delay_s = 0.0
         self.polls = 0
         self.polled.clear()
+        self.zones.clear()
+        self.publishes = 0
         self.mishap = lambda _call, _name: None
 
 
@@ -203,6 +212,50 @@ class NoopSecretsDriver:
     def read(self, reference: str, project_id: str) -> Material:
         with WORLD.act("read"):
             return WORLD.secrets.get(reference) or Material(payload=self_made(reference))
+
+
+class NoopDnsDriver:
+    """Records what is answered, and answers it at once."""
+
+    policies = frozenset(POLICIES)
+
+    def __init__(self, backend: Backend) -> None:
+        pass
+
+    def ensure_zone(self, zone: str) -> None:
+        with WORLD.act("zone"):
+            WORLD.zones.setdefault(zone, {})
+
+    def publish(self, zone: str, wanted: Sequence[Publication]) -> None:
+        with WORLD.act("publish"):
+            WORLD.publishes += 1
+            names = WORLD.zones.setdefault(zone, {})
+            late = []
+            for each in wanted:
+                key = each.fqdn, each.rrtype
+                if names.get(key, each).generation > each.generation:
+                    late.append(f"{each.fqdn} {each.rrtype} has generation {names[key].generation}.")
+                elif each.answers is None:
+                    names.pop(key, None)
+                else:
+                    names[key] = each
+            if late:
+                raise DnsRefusedError(" ".join(late))
+
+    def verify(self, zone: str, wanted: Sequence[Publication]) -> Mapping[tuple[str, str], str]:
+        with WORLD.act("verify"):
+            names = WORLD.zones.get(zone, {})
+            found = {key: published.answers for key, published in names.items()}
+            keys = {(each.fqdn, each.rrtype): each.answers for each in wanted}
+            return {key: "is answered otherwise" for key, answers in keys.items() if found.get(key) != answers}
+
+    def published(self, zone: str) -> Sequence[Published]:
+        with WORLD.act("published"):
+            return [
+                Published(each.fqdn, each.rrtype, each.generation, digest(each.answers))
+                for each in WORLD.zones.get(zone, {}).values()
+                if each.answers is not None
+            ]
 
 
 def self_made(reference: str) -> bytes:

@@ -4,7 +4,18 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from . import AMPHORA, CERTIFICATE, DELIVERY, KINDS, LOADBALANCER
+from . import (
+    AMPHORA,
+    CERTIFICATE,
+    DELIVERY,
+    GSLB,
+    GSLB_GEOMAP,
+    GSLB_MEMBER,
+    GSLB_MONITOR,
+    GSLB_POOL,
+    KINDS,
+    LOADBALANCER,
+)
 from .kind import Kind
 
 WISHES: Final = {"create": "is wanted", "update": "is wanted otherwise", "delete": "is wanted no more"}
@@ -24,6 +35,7 @@ ASKED: Final[Mapping[str, Mapping[str, str]]] = {
         "evacuate": "It is to be replaced on another host.",
         "revoke": "It is to be replaced: its host is not believed any more.",
     },
+    GSLB.name: {"sync": "Name servers are to be told anew what it answers."},
 }
 """What operators ask for beside wishes; each has a job."""
 STATUS: Final = "Its operating status is another: `changed`, and why: `cause`."
@@ -59,6 +71,18 @@ OTHERS: Final[Mapping[str, Mapping[str, str]]] = {
         "unfreeze": "Hosts are judged again.",
         "lift": "An operator has said that silent hosts are dead.",
     },
+    "gslb": {
+        "status": STATUS,
+        "answer": "Name servers have been told to answer it otherwise: `changed`, and why: `why`.",
+        "unpublished": "Name servers answered it otherwise than they had been told: `what`; they are told again.",
+        "guard": "Members were kept in answers, for `reason`: `members`.",
+    },
+    "gslb_region": {
+        "enrol": "A checker of it has enrolled: `checker`, on the machine `name`.",
+        "token": "A token was made, with which a checker of it can enrol.",
+    },
+    "gslb_pool": {"status": STATUS},
+    "gslb_member": {"status": STATUS},
     "authority": {"rotate": "The authority of the hosts' certificates is in another phase of its rotation."},
     "subscription": {
         "secret": "It has another secret.",
@@ -75,6 +99,8 @@ OTHERS: Final[Mapping[str, Mapping[str, str]]] = {
 """What happens by itself, or is done to what is no kind."""
 MADE: Final = (AMPHORA, CERTIFICATE, DELIVERY)
 """Nobody wishes for them: they follow from wishes."""
+PARTS: Final = (GSLB_POOL, GSLB_MEMBER, GSLB_MONITOR, GSLB_GEOMAP)
+"""They exist, or are changed, at once; jobs then tell when each gslb that uses them has taken it."""
 
 
 def _types() -> Iterator[tuple[str, str]]:
@@ -92,7 +118,7 @@ def _types() -> Iterator[tuple[str, str]]:
 def _of(kind: Kind) -> Iterator[tuple[str, str]]:
     for act, said in (WISHES if kind.root else ACTS).items():
         yield f"{kind.name}.{act}", f"It {said}."
-        if kind.root:
+        if kind.root or kind in PARTS:
             yield from ((f"{kind.name}.{act}.{state}", ended) for state, ended in ENDS.items())
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The words a resource uses to describe an attribute, where pydantic has none.
 
-Type, limits, default and description are pydantic's own. These six say who may set an attribute, where it is
-kept and where it is shown; the list is closed (a seventh needs a line in ARCHITECTURE.md).
+Type, limits, default and description are pydantic's own. These seven say who may set an attribute, where it is
+kept, where it is shown and what it names; the list is closed (an eighth needs a line in ARCHITECTURE.md).
 """
 
 from dataclasses import dataclass
@@ -48,6 +48,13 @@ class Ref:
     """`itself`: under its own name. Another name: as a list `[{"id": …}]` under that. None: not at all."""
     nested: str | None = None
     """The name under which a fully populated create may carry the other resource itself."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """The id of another resource, or the ids of several, that is kept in the document: no column."""
+
+    kind: str
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from caryatid.errors import Fault, Refused
 
-from .field import DEFAULT, IGNORED, Access, Back, Key, Listed, Ref, Secret
+from .field import DEFAULT, IGNORED, Access, Back, Key, Listed, Names, Ref, Secret
 from .resource import Row
 
 T = TypeVar("T")
@@ -38,6 +38,12 @@ class Attribute:
     @cached_property
     def ref(self) -> Ref | None:
         return self._mark(Ref)
+
+    @property
+    def names(self) -> str | None:
+        """The kind of what it names."""
+        marked = self.ref or self._mark(Names)
+        return marked.kind if marked else None
 
     @cached_property
     def back(self) -> Back | None:

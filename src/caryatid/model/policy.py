@@ -130,6 +130,29 @@ OWN: dict[str, dict[str, Who]] = {
     "user": {**ITSELF, **OPERATED, "get_all-global": "admin", "put:password": "own"},
     "role": {**ITSELF, "get_all-global": "admin", "post": "admin", "delete": "admin"},
     "token": {**ITSELF, "get_all-global": "admin", "post": "own", "delete": "own"},
+    "gslb": {
+        **READING,
+        **EVERYWHERE,
+        **WRITING,
+        "get_status": "read",
+        "get_history": "read",
+        "get_explain": "read",
+        "post_sync": "write",
+    },
+    "gslb_pool": {**READING, **EVERYWHERE, **WRITING, "get_status": "read"},
+    "gslb_member": {**READING, **EVERYWHERE, **WRITING, "get_status": "read"},
+    "gslb_monitor": {
+        **READING,
+        **EVERYWHERE,
+        **WRITING,
+        "post:exec": "admin",
+        "put:exec": "admin",
+        "post_test": "write",
+    },
+    "gslb_geomap": {**READING, **EVERYWHERE, **WRITING},
+    "gslb_zone": {**READING, **EVERYWHERE, **WRITING, "post:shared": "admin", "put:shared": "admin"},
+    "gslb_region": {**READING, **OPERATED, "post_token": "admin"},
+    "gslb_backend": {**HIDDEN, **OPERATED},
 }
 """What Octavia does not have."""
 

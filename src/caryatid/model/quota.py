@@ -34,6 +34,14 @@ class Quota(Owned):
     """L7 policies."""
     l7rule: Limit = None
     """L7 rules."""
+    gslb: Limit = None
+    """Names that are answered with what is well."""
+    gslb_pool: Limit = None
+    """Their pools."""
+    gslb_member: Limit = None
+    """Members of these."""
+    gslb_monitor: Limit = None
+    """Monitors of these."""
 
 
 class Statistics(Document):

@@ -44,6 +44,13 @@ class Owned(Row):
     """The project that owns it (for what hangs below a load balancer: the load balancer's)."""
 
 
+class Assigned(Owned):
+    """Belongs to a project that whoever makes it may name."""
+
+    project_id: Annotated[ProjectId, Access("create"), Key(36)]
+    """The project that owns it; default: the caller's."""
+
+
 class Dated(Row):
     created_at: Annotated[Time, Access("generated"), Key(26)]
     """When it was accepted. UTC."""

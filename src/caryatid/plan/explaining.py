@@ -2,6 +2,7 @@
 """What a client would be answered, and why: read off the very answers that DNS servers have.
 
 explain(answers, client) → Explained
+whoever(choice) → chances, how           of a client of whom nothing is known but that the choice is its
 """
 
 from collections.abc import Sequence
@@ -50,6 +51,26 @@ def explain(answers: Answers, client: Client) -> Explained:
     chances, how = _chances(answers, choice, client)
     told = tuple(sorted(chances, key=lambda chance: (-chance.probability, chance.content)))
     return Explained(told, (*said, how))
+
+
+def whoever(choice: Choice) -> tuple[tuple[Chance, ...], str]:
+    """What one of those is answered who get this choice."""
+    found = choice.candidates
+    if not found:
+        return (), "there is nothing to answer (NODATA)"
+    if choice.way == "all":
+        part = min(1.0, choice.count / len(found))
+        return tuple(Chance(each.content, part) for each in found), f"{min(choice.count, len(found))} of {len(found)}"
+    total = sum(each.weight for each in found)
+    chances = [Chance(each.content, each.weight / total) for each in found]
+    return tuple(sorted(chances, key=lambda chance: (-chance.probability, chance.content))), WAYS[choice.way]
+
+
+WAYS = {
+    "weighted": "one, by weight",
+    "hash": "one, always the same for a network",
+    "nearest": "the nearest; where nobody knows where the client is, one by weight",
+}
 
 
 def _fits(clients: Clients, client: Client) -> str:

@@ -13,7 +13,9 @@ from functools import partial
 
 from caryatid import log, metrics, tracing
 from caryatid.agent.identity import Paths
+from caryatid.api.checks import Checking
 from caryatid.api.conductor import create_app
+from caryatid.api.news import News
 from caryatid.config import Settings
 from caryatid.control import authority, bootstrap, initial, rotation, spares, stapling, watch
 from caryatid.control.audit import Auditor
@@ -21,11 +23,17 @@ from caryatid.control.authority import Registry
 from caryatid.control.census import Census
 from caryatid.control.credentials import LOOK_S, Credentials
 from caryatid.control.door import Door
+from caryatid.control.gslb import auditing, embedded
+from caryatid.control.gslb.embedded import Embedded
 from caryatid.control.housekeeping import Duty, Housekeeper
-from caryatid.services import CORE, loop, process, wiring
+from caryatid.control.vault import NoMasterKey
+from caryatid.services import CORE, loop, nameserver, process, wiring
 from caryatid.services.agent import TOKEN
+from caryatid.services.checking import OwnChecker, Watching
+from caryatid.services.engine import Engine
 from caryatid.services.health import Health
 from caryatid.services.judging import Judging
+from caryatid.services.reporter import Reporter
 from caryatid.services.webhooks import Webhooks
 from caryatid.services.worker import Worker
 from caryatid.store.database import Database
@@ -35,18 +43,20 @@ from caryatid.wire.tls import listening_socket, server
 SETTLE_S = 0.5
 
 
-def run(settings: Settings, services: Sequence[str] = CORE, *, token_for_agent: bool = False) -> None:
+def run(
+    settings: Settings, services: Sequence[str] = CORE, *, token_for_agent: bool = False, name_server: bool = False
+) -> None:
     """These services run until told to stop. `token_for_agent`: an agent of this machine finds a token, if it needs
-    one."""
+    one. `name_server`: zones find this machine's own name server as the backend `embedded`."""
     name = services[0] if len(services) == 1 else "core"
     log.configure(settings.log_level, settings.log_format, service=name)
     tracing.configure(settings.otel_endpoint, name)
     process.follow_parent()
     process.keep_memory()
-    asyncio.run(_serve(settings, services, token_for_agent=token_for_agent))
+    asyncio.run(_serve(settings, services, token_for_agent=token_for_agent, name_server=name_server))
 
 
-async def _serve(settings: Settings, services: Sequence[str], *, token_for_agent: bool) -> None:
+async def _serve(settings: Settings, services: Sequence[str], *, token_for_agent: bool, name_server: bool) -> None:
     database = Database(settings.database_url)
     wakeups = Wakeups(database)
     wakeups.start()
@@ -54,6 +64,8 @@ async def _serve(settings: Settings, services: Sequence[str], *, token_for_agent
     identity = Credentials(registry, f"controller-{os.getpid()}") if registry else None
     door = wiring.door(settings, identity.client if identity else wiring.no_tls, database)
     initial.ensure(door)
+    if name_server:
+        _show_name_server(door)
     bootstrap.ensure(database, settings)
     if registry and token_for_agent:
         _leave_token(registry)
@@ -61,16 +73,23 @@ async def _serve(settings: Settings, services: Sequence[str], *, token_for_agent
         if identity:
             stack.enter_context(_kept_current(identity))
         if "conductor" in services and registry and identity:
-            await stack.enter_async_context(_Conductor(registry, identity))
+            conductor = await stack.enter_async_context(_Conductor(registry, identity, News(wakeups)))
+            if settings.checker_embedded and "worker" in services:
+                await stack.enter_async_context(OwnChecker(door, registry, conductor))
         if "health" in services and registry and identity:
             await stack.enter_async_context(_Receiver(settings, registry, door, identity))
+        if settings.gslb_report_to and "housekeeping" in services:
+            urls = settings.gslb_report_to.split(",")
+            await stack.enter_async_context(Reporter(database, News(wakeups), settings.state_dir, urls))
         if "housekeeping" in services:
             await stack.enter_async_context(_Housekeeping(door, registry))
+            await stack.enter_async_context(Watching(door))
             await stack.enter_async_context(Webhooks(door, wakeups))
         if "worker" in services:
             await stack.enter_async_context(_Working(door, wakeups))
         counted = [Census(database)] if "housekeeping" in services else []
-        process.show_metrics(settings.metrics_listen, metrics.shown(services, *counted))
+        shown = (*services, metrics.CHECKER) if settings.checker_embedded and "worker" in services else services
+        process.show_metrics(settings.metrics_listen, metrics.shown(shown, *counted))
         process.ready()
         log.get().info("ready", services=list(services))
         await process.stopped()
@@ -90,6 +109,17 @@ def _kept_current(identity: Credentials) -> Iterator[None]:
     loop.start("credentials", lambda: loop.every("credentials", LOOK_S, identity.look, stop))
     yield
     stop.set()
+
+
+def _show_name_server(door: Door) -> None:
+    """Zones find this machine's own name server where it is now."""
+    here = nameserver.embedded(door.settings)
+    if here is None:
+        return
+    try:
+        embedded.ensure(door, Embedded(here.url, here.key, here.asked_at, here.port, bool(here.geo)))
+    except NoMasterKey as error:
+        log.get().warning("the DNS backend embedded is not as it should be", reason=str(error))
 
 
 def _leave_token(registry: Registry) -> None:
@@ -113,21 +143,28 @@ def _leave_token(registry: Registry) -> None:
 
 
 class _Conductor:
-    """The door for hosts, open while this is entered."""
+    """The door for hosts and checkers, open while this is entered."""
 
-    def __init__(self, registry: Registry, identity: Credentials) -> None:
+    def __init__(self, registry: Registry, identity: Credentials, news: News) -> None:
         self._registry = registry
         self._identity = identity
+        self._news = news
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self) -> tuple[str, int]:
+        """Where it listens."""
         address = self._registry.settings.conductor_listen
-        self._server = server(create_app(self._registry), self._identity.server())
+        self._checking = Checking(self._registry, self._news)
+        app = create_app(self._registry, self._checking.routes())
+        self._server = server(app, self._identity.server())
         with process.cannot_listen("conductor", address):
             self._socket = listening_socket(*process.split(address))
         self._serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
+        host, port = self._socket.getsockname()[:2]
+        return str(host), int(port)
 
     async def __aexit__(self, *_: object) -> None:
         self._server.should_exit = True
+        await self._checking.close()
         await self._serving
         self._socket.close()
 
@@ -168,6 +205,8 @@ class _Housekeeping:
         }
         certificates = (Duty("watch certificates", 2.0, watch.look), Duty("count certificates", 30.0, watch.count))
         self._keepers["certificates"] = Housekeeper(door, holder, certificates)
+        names = Duty("audit names", auditing.PERIOD_S, auditing.audit)
+        self._keepers["names"] = Housekeeper(door, holder, (names,))
         self._keepers["stapling"] = Housekeeper(door, holder, (Duty("fetch OCSP responses", 10.0, stapling.staple),))
         if registry is not None:
             rotate = Duty("rotate the authority", 60.0, lambda _door: rotation.advance(registry, datetime.now(UTC)))
@@ -188,9 +227,11 @@ class _Working:
 
     def __init__(self, door: Door, wakeups: Wakeups) -> None:
         self._worker = Worker(door, wakeups)
+        self._engine = Engine(door, wakeups)
 
     async def __aenter__(self) -> None:
+        self._engine.start()
         await asyncio.to_thread(self._worker.start)
 
     async def __aexit__(self, *_: object) -> None:
-        await asyncio.to_thread(self._worker.stop)
+        await asyncio.gather(asyncio.to_thread(self._worker.stop), asyncio.to_thread(self._engine.stop))

@@ -23,6 +23,8 @@ START_S = 60.0
 STOP_S = 20.0
 BACK_OFF_MAX_S = 5.0
 STEADY_S = 2.0
+SERVING = frozenset({"agent", "dns"})
+"""Those that end what serves others only when they are told by SIGINT."""
 
 
 class StartError(Exception):
@@ -185,7 +187,7 @@ def _stop(children: Mapping[str, Child], number: int) -> None:
     """Every process has ended: those that answer first, the data plane last."""
     for child in children.values():
         with contextlib.suppress(ProcessLookupError):
-            child.process.send_signal(number if child.name == "agent" else signal.SIGTERM)
+            child.process.send_signal(number if child.name in SERVING else signal.SIGTERM)
     deadline = time.monotonic() + STOP_S
     for child in children.values():
         try:

@@ -17,7 +17,10 @@ from .sql import insert, storable
 from .tables import PASSWORD, TABLES
 
 PROJECTS, USERS, ROLES, TOKENS = (TABLES[name] for name in ("project", "user", "role", "token"))
-HELD = ("loadbalancer", "secret", "container", "network", "subnet", "port", "subscription")
+HELD = (
+    *("loadbalancer", "secret", "container", "network", "subnet", "port", "subscription"),
+    *("gslb", "gslb_pool", "gslb_monitor", "gslb_geomap", "gslb_zone"),
+)
 """Kinds of which a project that is to be deleted must have none."""
 
 

@@ -44,23 +44,35 @@ class Changes:
 def begin(tx: Tx, held: Claim, generation: int) -> None:
     """The attempt of this claim is on its way; it covers jobs up to `generation`. Earlier ones are not, any more."""
     when = clock.text(clock.now(tx))
-    tx.connection.execute(_LOSE, {"root": held.root_id, "when": when})
+    tx.connection.execute(_LOSE, {"root": held.root_id, "token": held.fence, "when": when})
     row = {"root_id": held.root_id, "fence": held.fence, "generation": generation}
     row |= {"started_at": when, "log": [], "news": 1, "done": 0, "known": 0}
     tx.connection.execute(_BEGIN, row)
     wake.notify(tx, CHANNEL)
 
 
+def extend(tx: Tx, held: Claim, generation: int) -> bool:
+    """The attempt of this claim, if it is on its way already, covers jobs up to `generation` from now on; False: it is
+    not."""
+    values = {"root": held.root_id, "token": held.fence, "covered": generation}
+    return bool(tx.connection.execute(_EXTEND, values).rowcount)
+
+
 def write(database: Database, held: Claim, said: Said) -> None:
     """What the claim's attempt has said is in its log, up to LINES_MAX lines."""
+    with database.transaction() as tx:
+        note(tx, held, said)
+
+
+def note(tx: Tx, held: Claim, said: Said) -> None:
+    """The same, if the transaction commits."""
     new = [[clock.text(at), text[:LINE_LENGTH_MAX]] for at, text in said.lines]
     this = {"root": held.root_id, "token": held.fence}
-    with database.transaction() as tx:
-        log = tx.connection.execute(_LOG, this).scalar()
-        if log is not None and len(log) < LINES_MAX:
-            lines = [*log, *new][:LINES_MAX]
-            tx.connection.execute(_WRITE, {**this, "lines": lines, "so_far": said.done, "of": said.known})
-            wake.notify(tx, CHANNEL)
+    log = tx.connection.execute(_LOG, this).scalar()
+    if log is not None and len(log) < LINES_MAX:
+        lines = [*log, *new][:LINES_MAX]
+        tx.connection.execute(_WRITE, {**this, "lines": lines, "so_far": said.done, "of": said.known})
+        wake.notify(tx, CHANNEL)
 
 
 def end(tx: Tx, held: Claim, outcome: Outcome, now: float) -> None:
@@ -90,9 +102,10 @@ _UNENDED = ATTEMPT.c.ended_at.is_(None)
 _MORE = ATTEMPT.c.news + 1
 _LOSE = (
     update(ATTEMPT)
-    .where(ATTEMPT.c.root_id == bindparam("root"), _UNENDED)
+    .where(ATTEMPT.c.root_id == bindparam("root"), ATTEMPT.c.fence != bindparam("token"), _UNENDED)
     .values(ended_at=bindparam("when"), outcome=LOST, reason=WORKER_GONE, news=_MORE)
 )
+_EXTEND = update(ATTEMPT).where(_THIS).values(generation=bindparam("covered"), news=_MORE)
 _LOG = select(ATTEMPT.c.log).where(_THIS).with_for_update()
 _SO_FAR: dict[str, Any] = {"log": bindparam("lines"), "done": bindparam("so_far"), "known": bindparam("of")}
 _WRITE = update(ATTEMPT).where(_THIS).values(news=_MORE, **_SO_FAR)

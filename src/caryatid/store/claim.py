@@ -18,6 +18,8 @@ class Claim:
     tries: int
     priority: int = 0
     root_kind: str = LOADBALANCER.name
+    due_at: float = 0.0
+    """Since when it has been due."""
 
 
 @dataclass(frozen=True, slots=True)

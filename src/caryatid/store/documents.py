@@ -24,17 +24,9 @@ from caryatid.model.field import Back
 from caryatid.model.kind import Kind
 
 from . import status
+from .gslb.tables import GSLB_CHECKER, GSLB_STATE, GSLB_STATUS
 from .sql import listing
-from .tables import (
-    GSLB_CHECKER,
-    GSLB_STATE,
-    GSLB_STATUS,
-    OBSERVATION,
-    PROGRESS,
-    SUBSCRIPTION_STATE,
-    TABLES,
-    root_column,
-)
+from .tables import OBSERVATION, PROGRESS, SUBSCRIPTION_STATE, TABLES, root_column
 
 Json = dict[str, Any]
 

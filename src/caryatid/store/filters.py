@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 
 from caryatid.errors import Fault, Refused
-from caryatid.model import AMPHORA, BY_NAME, NETWORK, SUBNET
+from caryatid.model import AMPHORA, BY_NAME, GSLB_ZONE, NETWORK, SUBNET
 from caryatid.model.kind import Kind
 from caryatid.model.types import FALSE, TRUE
 
@@ -158,7 +158,9 @@ def source(name: str, dialect: str) -> Source:
 
 
 def _shared(kind: Kind, dialect: str) -> ColumnElement[bool] | None:
-    """A shared network, and its subnets."""
+    """A shared network, and its subnets; a shared zone."""
+    if kind is GSLB_ZONE:
+        return inside(dialect, TABLES[kind.name].c.spec, kind.attributes["shared"], bool).is_(True)
     table = TABLES[NETWORK.name]
     shared = inside(dialect, table.c.spec, NETWORK.attributes["shared"], bool).is_(True)
     if kind is NETWORK:

@@ -23,8 +23,9 @@ from caryatid.model import GSLB, KINDS, LOADBALANCER
 from caryatid.model.kind import Kind
 
 from .database import Tx
+from .gslb.tables import GSLB_STATE, GSLB_STATUS, GSLB_USE
 from .sql import among, listed
-from .tables import BINDING, GSLB_STATE, GSLB_STATUS, GSLB_USE, OBSERVATION, STATISTIC, TABLES, root_column
+from .tables import BINDING, OBSERVATION, STATISTIC, TABLES, root_column
 
 BELOW: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind.root == LOADBALANCER.name and not kind.is_root)
 """What hangs on a load balancer. What gslbs are made of hangs on none of them: several may use it."""

@@ -8,7 +8,8 @@ from sqlalchemy import ColumnElement, FromClause, and_, case, exists, false, fun
 from caryatid.model import GSLB, GSLB_MEMBER, GSLB_POOL
 from caryatid.model.kind import Kind
 
-from .tables import GSLB_USE, TABLES
+from .gslb.tables import GSLB_USE
+from .tables import TABLES
 
 
 def _word(value: str) -> ColumnElement[str]:

@@ -326,6 +326,7 @@ ENROLMENT = Table(
     Column("secret_hash", LargeBinary, nullable=False),
     Column("expires_at", Float(53), nullable=False),
     Column("used_at", Float(53)),
+    Column("region_id", String(ID_LENGTH)),  # of the checker that it lets in; null: it lets a host in
 )
 SETTING = Table(
     "setting",
@@ -382,86 +383,6 @@ TRACE = Table(
     Index("ix_trace_created_at", "created_at"),
 )
 """Which trace a job belongs to, where anybody wants traces."""
-GSLB_USE = Table(
-    "gslb_use",
-    METADATA,
-    Column("gslb_id", String(ID_LENGTH), primary_key=True),
-    Column("kind", String(WORD_LENGTH), primary_key=True),
-    Column("id", String(ID_LENGTH), primary_key=True),
-    Column("generation", Generation, nullable=False),
-    Index("ix_gslb_use_part", "kind", "id"),
-)
-"""Which gslbs use a part, and in which generation of theirs it changed last."""
-GSLB_STATE = Table(
-    "gslb_state",
-    METADATA,
-    Column("gslb_id", String(ID_LENGTH), primary_key=True),
-    Column("memory", Document, nullable=False),  # plan.gslb.Memory
-    Column("published", Document, nullable=False),  # record type → what name servers have been told
-    Column("generation", Generation, nullable=False),  # of that
-    Column("published_at", String(TIME_LENGTH)),
-    Column("why", Document, nullable=False),  # sentences
-)
-"""What the engine remembers of a gslb."""
-GSLB_STATUS = Table(
-    "gslb_status",
-    METADATA,
-    Column("kind", String(WORD_LENGTH), primary_key=True),
-    Column("id", String(ID_LENGTH), primary_key=True),
-    Column("operating_status", String(16), nullable=False),
-    Column("reason", Text),
-    Column("since", Float(53), nullable=False),
-)
-"""How gslbs, pools and members were when they were last decided about."""
-GSLB_CHECKER = Table(
-    "gslb_checker",
-    METADATA,
-    Column("id", String(ID_LENGTH), primary_key=True),
-    Column("region_id", String(ID_LENGTH), nullable=False),
-    Column("seen_at", String(TIME_LENGTH), nullable=False),
-    Column("quarantined", Boolean, nullable=False),
-    Index("ix_gslb_checker_region", "region_id"),
-)
-GSLB_SHARE = Table(
-    "gslb_share",
-    METADATA,
-    Column("region_id", String(ID_LENGTH), primary_key=True),
-    Column("share", Integer, primary_key=True, autoincrement=False),
-    Column("checker", String(ID_LENGTH), nullable=False),
-    Column("until", Float(53), nullable=False),
-    Column("fence", BigInteger, nullable=False),
-    Column("seen_at", Float(53), nullable=False),  # until then all that it said of its checks was so
-)
-"""Which checker of a region has which part of its checks."""
-GSLB_VOTE = Table(
-    "gslb_vote",
-    METADATA,
-    Column("member_id", String(ID_LENGTH), primary_key=True),
-    Column("monitor_id", String(ID_LENGTH), primary_key=True),
-    Column("region_id", String(ID_LENGTH), primary_key=True),
-    Column("word", String(16), nullable=False),
-    Column("at", Float(53), nullable=False),  # when it was said
-    Column("since", Float(53), nullable=False),  # when it became so
-    Column("share", Integer, nullable=False),
-    Column("fence", BigInteger, nullable=False),
-    Column("checker", String(ID_LENGTH), nullable=False),
-    Column("reason", Text),
-    Column("rtt_ms", Float(53)),
-    Index("ix_gslb_vote_share", "region_id", "share"),
-)
-"""What regions say of checks."""
-GSLB_REMOTE = Table(
-    "gslb_remote",
-    METADATA,
-    Column("region_id", String(ID_LENGTH), primary_key=True),
-    Column("loadbalancer_id", String(ID_LENGTH), primary_key=True),
-    Column("addresses", Document, nullable=False),
-    Column("operating_status", String(16), nullable=False),
-    Column("since", Float(53), nullable=False),
-    Column("seen_at", Float(53), nullable=False),
-    Column("good_s", Float(53), nullable=False),  # for so long after that it counts
-)
-"""Load balancers of other regions, as they are reported."""
 LEASE = Table(
     "lease",
     METADATA,

@@ -2,8 +2,8 @@
 """What is due: generations asked for, who works on a root now, and what came of it (decisions 1 and 4)."""
 
 import random
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from .database import Database, Tx
 from .gone import find_gone, mark_refused, remove_gone
 from .jobs import End
 from .rows import RootState, lock_root
-from .sql import insert
+from .sql import among, insert, listed
 from .tables import TABLES, WORK
 
 LEASE_S: Final = 10.0
@@ -41,6 +41,24 @@ def ask(tx: Tx, root_id: str, *, kind: Kind = LOADBALANCER, priority: int = WISH
     generation, failed = int(row[0]), int(row[1])
     _make_due(tx, root_id, kind, priority=priority, asked=True, afresh=failed >= generation - 1 > 0)
     return generation
+
+
+def ask_all(tx: Tx, root_ids: Collection[str], *, kind: Kind, priority: int = WISH) -> dict[str, int]:
+    """`ask` of them all, in two statements: their generations, by root, in order."""
+    if not root_ids:
+        return {}
+    dialect = tx.database.dialect
+    rows = tx.connection.execute(_raise_all(kind.name, dialect), {"ids": listed(dialect, root_ids)}).all()
+    asked = {row[0]: (int(row[1]), int(row[2])) for row in sorted(rows)}
+    now = clock.now(tx)
+    shared = {"kind": kind.name, "now": now, "urgency": priority, "since": now}
+    due = [
+        {"root": root_id, **shared, "anew": now if failed >= generation - 1 > 0 else None}
+        for root_id, (generation, failed) in asked.items()
+    ]
+    tx.connection.execute(_due(dialect), due)
+    wake.notify(tx, CHANNELS[kind.name])
+    return {root_id: generation for root_id, (generation, _) in asked.items()}
 
 
 def begin(tx: Tx, root_id: str, *, kind: Kind = LOADBALANCER) -> None:
@@ -113,6 +131,26 @@ def still_mine(tx: Tx, held: Claim) -> bool:
     return tx.connection.execute(_STILL_MINE, {"root": held.root_id, "token": held.fence}).first() is not None
 
 
+def asked_again(database: Database, held: Collection[Claim]) -> list[Claim]:
+    """Those of these claims, still the holder's, whose roots have been asked for since; they cover that from now on."""
+    claims = {one.root_id: one for one in held}
+    with database.read() as tx:
+        rows = tx.connection.execute(_asked(database.dialect), {"ids": listed(database.dialect, claims)}).all()
+    return [
+        replace(claims[root_id], asks=asks)
+        for root_id, asks, _, fence in rows
+        if fence == claims[root_id].fence and asks > claims[root_id].asks
+    ]
+
+
+def mine_of(tx: Tx, held: Collection[Claim]) -> set[Claim]:
+    """Those of these claims that are still the holder's; nobody takes their roots before the transaction has ended."""
+    dialect = tx.database.dialect
+    rows = tx.connection.execute(_holders(dialect), {"ids": listed(dialect, {one.root_id for one in held})})
+    fences: dict[str, int] = dict(rows.all())
+    return {one for one in held if fences.get(one.root_id) == one.fence}
+
+
 def next_due(database: Database, kind: Kind = LOADBALANCER) -> float | None:
     """Seconds until a root of the kind can be claimed (0: now); None: nothing is due."""
     with database.read() as tx:
@@ -140,6 +178,24 @@ def settle(tx: Tx, held: Claim, outcome: Outcome, *, provisioning_deadline_s: fl
         case Failed():
             settling.failed(outcome)
     wake.notify(tx, "jobs")
+
+
+def leave_all(tx: Tx, held: Mapping[Claim, float | None]) -> None:
+    """These claims, still the holder's, whose roots he has locked, are given back, and nothing has come of them that
+    anybody waits for. Claim → seconds after which to look again (None: nothing will be otherwise by itself)."""
+    if not held:
+        return
+    dialect, now = tx.database.dialect, clock.now(tx)
+    claims = {one.root_id: one for one in held}
+    left = []
+    for root_id, asks, priority, _ in tx.connection.execute(_asked(dialect), {"ids": listed(dialect, claims)}):
+        newer, after = asks > claims[root_id].asks, held[claims[root_id]]
+        due = now if newer else None if after is None else now + after
+        since, urgency = (now, priority) if newer else (None, 0)
+        left.append({"root": root_id, "due": due, "tried": 0, "since": since, "urgency": urgency})
+    tx.connection.execute(_LEAVE, left)
+    if any(one["due"] is not None for one in left):
+        wake.notify(tx, CHANNELS[next(iter(held)).root_kind])
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +326,8 @@ def _claim() -> Any:
     chosen = urgent.with_for_update(skip_locked=True).cte("chosen").prefix_with("MATERIALIZED", dialect="postgresql")
     mine = update(WORK).where(WORK.c.root_id.in_(select(chosen.c.root_id)))
     mine = mine.values(lease_until=bindparam("until"), fence=WORK.c.fence + 1, worker=bindparam("by"))
-    return mine.returning(WORK.c.root_id, WORK.c.fence, WORK.c.asks, WORK.c.tries, WORK.c.priority, WORK.c.root_kind)
+    told = (WORK.c.root_id, WORK.c.fence, WORK.c.asks, WORK.c.tries, WORK.c.priority, WORK.c.root_kind, WORK.c.due_at)
+    return mine.returning(*told)
 
 
 _OF_KIND = WORK.c.root_kind == bindparam("kind", type_=String)
@@ -298,10 +355,29 @@ _NO_MORE = delete(WORK).where(WORK.c.root_id == _ROOT_ID)
 
 
 @cache
+def _holders(dialect: str) -> Any:
+    these = select(WORK.c.root_id, WORK.c.fence).where(among(dialect, WORK.c.root_id, "ids"))
+    return these.order_by(WORK.c.root_id).with_for_update()
+
+
+@cache
+def _asked(dialect: str) -> Any:
+    told = (WORK.c.root_id, WORK.c.asks, WORK.c.priority, WORK.c.fence)
+    return select(*told).where(among(dialect, WORK.c.root_id, "ids")).order_by(WORK.c.root_id)
+
+
+@cache
 def _raise(name: str) -> Any:
     root = TABLES[name]
     higher = update(root).where(root.c.id == _ROOT_ID).values(generation=root.c.generation + 1)
     return higher.returning(root.c.generation, root.c.failed_generation)
+
+
+@cache
+def _raise_all(name: str, dialect: str) -> Any:
+    root = TABLES[name]
+    higher = update(root).where(among(dialect, root.c.id, "ids")).values(generation=root.c.generation + 1)
+    return higher.returning(root.c.id, root.c.generation, root.c.failed_generation)
 
 
 @cache

@@ -5,11 +5,16 @@
     POST /v1/checks/wanted   Known → Wanted    long poll: the checks of my shares, when they have changed
     POST /v1/checks/votes    Votes → Taken     edges at once, the rest in batches
     POST /v1/checks/tests    Done → Trials     long poll: dry runs that were asked for, and what came of earlier ones
+    POST /v1/checks/loadbalancers  LoadBalancers → Heard   how load balancers of the region are: edges, now and then all
+
+How a checker gets its certificate: `checkers`.
 """
 
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
+
+from caryatid.model.types import Address
 
 from .body import Body
 
@@ -19,8 +24,9 @@ SHARES: Final = 32
 LEASE_S: Final = 3.0
 """For which a checker has a share without another word."""
 
-Id = Annotated[str, Field(max_length=36)]
-Reason = Annotated[str, Field(max_length=500)]
+Id = Annotated[str, Field(max_length=36, pattern=r"^[!-~]*$")]
+Reason = Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")]
+Milliseconds = Annotated[float, Field(ge=0, le=3_600_000)]
 Word = Literal["UP", "DOWN"]
 
 
@@ -111,7 +117,7 @@ class Vote(Body):
     age_s: Annotated[float, Field(ge=0, le=86_400)] = 0.0
     """Since it was found: votes are kept while the conductor is away."""
     reason: Reason = ""
-    rtt_ms: float | None = None
+    rtt_ms: Milliseconds | None = None
 
 
 class Votes(Body):
@@ -140,7 +146,7 @@ class Tried(Body):
     id: Id
     word: Word
     reason: Reason = ""
-    rtt_ms: float | None = None
+    rtt_ms: Milliseconds | None = None
 
 
 class Done(Body):
@@ -154,3 +160,23 @@ class Done(Body):
 
 class Trials(Body):
     trials: list[Trial]
+
+
+class LoadBalancer(Body):
+    """A load balancer of the region, as the installation says that has it."""
+
+    id: Id
+    addresses: Annotated[list[Address], Field(max_length=64)]
+    """Its VIPs, the first one first."""
+    operating_status: Literal["ONLINE", "DEGRADED", "OFFLINE", "ERROR", "DRAINING", "NO_MONITOR"]
+    good_s: Annotated[float, Field(gt=0, le=3600)]
+    """For so long it counts, without another word."""
+
+
+class LoadBalancers(Body):
+    version: int = VERSION
+    loadbalancers: Annotated[list[LoadBalancer], Field(max_length=1000)]
+
+
+class Heard(Body):
+    """They are known."""

@@ -235,7 +235,7 @@ class ConductorClient:
             raise ConductorUnreachable(f"The conductor cannot be reached: {error or type(error).__name__}.") from error
         if answer.is_success:
             return answer
-        reason = _reason(answer)
+        reason = reason_of(answer)
         if answer.is_server_error or answer.status_code == HTTPStatus.TOO_MANY_REQUESTS:
             raise ConductorUnreachable(reason)
         raise (HostUnknown if answer.status_code == HTTPStatus.NOT_FOUND else ConductorRefused)(reason)
@@ -248,7 +248,8 @@ def _read(kind: type[AnswerT], answer: httpx2.Response) -> AnswerT:
         raise ConductorRefused(f"The conductor's answer is not a {kind.__name__}.") from None
 
 
-def _reason(answer: httpx2.Response) -> str:
+def reason_of(answer: httpx2.Response) -> str:
+    """What a conductor says of why it did not do so."""
     try:
         body: Any = orjson.loads(answer.content)
         return f"The conductor answered {answer.status_code}: {Problem.model_validate(body).reason}"

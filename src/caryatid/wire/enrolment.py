@@ -4,10 +4,14 @@ anywhere else by whoever is on the way."""
 
 import hmac
 import ssl
+import sys
+from pathlib import Path
 
 import httpx2
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
@@ -29,6 +33,7 @@ from caryatid.wire.tls import client_context
 AUTHORITY_ROLE = "authority"
 """Organisation of a certificate by which one authority vouches for another. No peer gets it."""
 AUTHORITY_BYTES_MAX = 65536
+TOKEN_BYTES_MAX = 8192
 
 
 async def fetch_authority(url: str, fingerprint: str) -> str:
@@ -98,3 +103,27 @@ async def enrol(token: EnrolmentToken, csr_pem: str, facts: HostFacts) -> Enroll
     if token.authority not in fingerprints(enrolled.ca_pem):
         raise ConductorRefused("The conductor answered with another authority than its own.")
     return enrolled
+
+
+def token_in(path: Path) -> EnrolmentToken:
+    """The token in a file; `-` is standard input. Raises OSError, and ConductorRefused if it is none."""
+    if str(path) == "-":
+        return EnrolmentToken.decode(sys.stdin.readline(TOKEN_BYTES_MAX))
+    with path.open() as file:
+        return EnrolmentToken.decode(file.read(TOKEN_BYTES_MAX))
+
+
+def new_key() -> str:
+    """A private key (EC P-256) in PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    return key.private_bytes(encoding, form, serialization.NoEncryption()).decode()
+
+
+def request(key_pem: str) -> str:
+    """A signing request. It names nobody: who we are is the authority's to say."""
+    key = serialization.load_pem_private_key(key_pem.encode(), None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise TypeError("not an elliptic curve key")
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    return builder.sign(key, SHA256()).public_bytes(serialization.Encoding.PEM).decode()

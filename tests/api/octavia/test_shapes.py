@@ -39,7 +39,7 @@ KEYS = {
     "limits": f"{OWNED} metric threshold interval urls",
     "quotas": (
         "project_id tenant_id loadbalancer load_balancer listener member pool healthmonitor health_monitor "
-        "l7policy l7rule"
+        "l7policy l7rule gslb gslb_pool gslb_member gslb_monitor"
     ),
     "flavors": ("id name description enabled flavor_profile_id"),
     "flavorprofiles": ("id name provider_name flavor_data"),

@@ -22,6 +22,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "gslb_geomap": {},
     "gslb_zone": {"name": "example.test"},
     "gslb_backend": {"driver": "noop"},
+    "gslb_region": {"name": "fra"},
 }
 
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The DNS driver interface: names answer so, as DNS servers are told and as they are then seen to."""
+"""The DNS driver interface: names answer so, as DNS servers are told and as they are then seen to.
+
+An entry point of `caryatid.dns` is a class that is called with a `Backend`, and asks nobody anything by that.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -65,7 +68,8 @@ class DnsDriver(Protocol):
         """The zone is there, or DnsRefusedError says what has to be done by hand."""
 
     def publish(self, zone: str, wanted: Sequence[Publication]) -> None:
-        """Afterwards the servers have been told all of these, in as few requests as can be. Raises DnsError."""
+        """Afterwards the servers have been told all of these, in as few requests as can be. Raises DnsError;
+        DnsRefusedError only after all that is not refused has been published."""
 
     def verify(self, zone: str, wanted: Sequence[Publication]) -> Mapping[tuple[str, str], str]:
         """What is not as it shall be, by (fqdn, rrtype), in words: every name server of the backend has been asked."""

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What name servers shall answer, whatever their make: what the engine compiles, and DNS drivers publish."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
 Way = Literal["all", "weighted", "hash", "nearest"]
 """`all`: every candidate, in any order, `count` of them; the others: one: by weight, by the client's network, or the
@@ -76,3 +77,27 @@ class Answers:
     def is_plain(self) -> bool:
         """The same for every client at any time: an RRset of any DNS server says it."""
         return not self.variants and self.default.way == "all" and len(self.default.candidates) <= self.default.count
+
+
+def read_answers(document: Mapping[str, Any]) -> Answers:
+    """From JSON as orjson writes it. What another version has written besides is passed over."""
+    known = _own(Answers, document)
+    variants = tuple(Variant(_clients(each["clients"]), _choice(each["choice"])) for each in known.get("variants", ()))
+    return Answers(**{**known, "default": _choice(known.get("default", {})), "variants": variants})
+
+
+def _choice(document: Mapping[str, Any]) -> Choice:
+    candidates = tuple(Candidate(**_own(Candidate, each)) for each in document.get("candidates", ()))
+    return Choice(**{**_own(Choice, document), "candidates": candidates})
+
+
+def _clients(document: Mapping[str, Any]) -> Clients:
+    known = {name: tuple(value) for name, value in _own(Clients, document).items() if value is not None}
+    if "near" in known:
+        place, places = known["near"]
+        known["near"] = tuple(place), tuple(tuple(other) for other in places)
+    return Clients(**known)
+
+
+def _own(kind: type, document: Mapping[str, Any]) -> dict[str, Any]:
+    return {field.name: document[field.name] for field in fields(kind) if field.name in document}

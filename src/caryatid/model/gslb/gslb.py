@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from caryatid.errors import Fault
-from caryatid.model.field import IGNORED, Access, Key, Listed
+from caryatid.model.field import IGNORED, Access, Key, Listed, Names
 from caryatid.model.kind import Kind
-from caryatid.model.resource import Dated, Described, Document, Owned
+from caryatid.model.resource import Assigned, Dated, Described, Document
 from caryatid.model.status import ProvisioningStatus
 from caryatid.model.types import Bool, Cidr, Id, Int, Tags
 
@@ -23,7 +23,7 @@ Ttl = Annotated[Int, Field(ge=0, le=86_400)]
 class PoolUse(Document):
     """A pool among those of a gslb."""
 
-    pool_id: Id
+    pool_id: Annotated[Id, Names("gslb_pool")]
     """The pool."""
     priority: Priority = 0
     """The lowest that is well comes first."""
@@ -38,7 +38,7 @@ class GeoRule(Document):
     continents: Annotated[list[Continent], Field(max_length=7)] = []
     cidrs: Annotated[list[Cidr], Field(max_length=200)] = []
     asns: Annotated[list[Asn], Field(max_length=200)] = []
-    pool_ids: Annotated[list[Id], Field(min_length=1, max_length=64)]
+    pool_ids: Annotated[list[Id], Names("gslb_pool"), Field(min_length=1, max_length=64)]
     """The first that is well answers."""
 
     def faults(self) -> Iterator[Fault]:
@@ -46,7 +46,7 @@ class GeoRule(Document):
             yield Fault("Validation failure: a rule names countries, continents, cidrs or asns.", "rules")
 
 
-class Gslb(Described, Owned, Dated):
+class Gslb(Described, Assigned, Dated):
     """A name that is answered with what is well, as seen from several places."""
 
     fqdn: Annotated[Fqdn, Access("create"), Key(), Listed()]
@@ -64,9 +64,9 @@ class Gslb(Described, Owned, Dated):
     rules: Annotated[list[GeoRule], Field(max_length=200)] = []
     """Policy `geo`: who gets which pools: the most specific network decides, else the autonomous system, the country,
     the continent; of several rules that name the same, the first. Whoever fits none gets `pools`."""
-    geomap_id: Id | None = None
+    geomap_id: Annotated[Id | None, Names("gslb_geomap")] = None
     """Policy `geo`: rules that several gslbs share; those of its own come first."""
-    fallback_pool_id: Id | None = None
+    fallback_pool_id: Annotated[Id | None, Names("gslb_pool")] = None
     """What is answered when nothing else is well (`on_all_down` fallback_pool)."""
     on_all_down: OnAllDown = "fail_open"
     """What is answered when nothing is well: all members, nobody, the fallback pool, or what was answered last."""

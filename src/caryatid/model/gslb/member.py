@@ -4,10 +4,10 @@
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from caryatid.errors import Fault
-from caryatid.model.field import Access, Key, Listed, Ref
+from caryatid.model.field import Access, Key, Listed, Names, Ref
 from caryatid.model.kind import Kind
 from caryatid.model.resource import Dated, Described, Document, Owned
 from caryatid.model.status import ProvisioningStatus
@@ -15,19 +15,27 @@ from caryatid.model.types import Address, Bool, HostName, Id, Line, Port, Tags, 
 
 from .words import GslbStatus, Priority, Weight
 
-MemberType = Annotated[str, Field(max_length=64, pattern=r"^[a-z][a-z0-9_]*$")]
+KOSMOS = {"IP": "ip", "NEUTRON_LBAAS_V2": "octavia_lb", "NEUTRON_PORT": "neutron_port"}
+"""What Kosmos calls types, in capitals or not."""
+
+
+def _todays(value: object) -> object:
+    return KOSMOS.get(value.upper(), value) if isinstance(value, str) else value
+
+
+MemberType = Annotated[str, Field(max_length=64, pattern=r"^[a-z][a-z0-9_]*$"), BeforeValidator(_todays)]
 """`ip`, `hostname`, `load_balancer`, `octavia_lb`, `neutron_port`, or a plugin's."""
 ServeMode = Literal["obey", "always", "never", "obey_sticky_down"]
 BUILT_IN = ("ip", "hostname", "load_balancer", "octavia_lb", "neutron_port")
-KOSMOS = {"IP": "ip", "NEUTRON_LBAAS_V2": "octavia_lb", "NEUTRON_PORT": "neutron_port"}
-"""What Kosmos calls types."""
 
 
 class Seen(Document):
     """What one region says of a member."""
 
-    region_id: Id
-    monitor_id: Id
+    region_id: Id | None
+    """null: this installation."""
+    monitor_id: Id | None
+    """null: what a load balancer says of itself."""
     vote: Literal["UP", "DOWN", "UNKNOWN"]
     at: Time
     """When that was last confirmed. UTC."""
@@ -51,7 +59,7 @@ class GslbMember(Described, Owned, Dated):
     """Type `hostname`: the name that is answered."""
     loadbalancer_id: Annotated[Id | None, Access("create"), Key(36)] = None
     """Type `load_balancer` and `octavia_lb`: whose VIPs are answered."""
-    region_id: Annotated[Id | None, Access("create"), Key(36)] = None
+    region_id: Annotated[Id | None, Access("create"), Key(36), Names("gslb_region")] = None
     """Type `load_balancer`: the region that it is in; null: this one."""
     port: Port | None = None
     """What monitors without a port of their own speak to."""

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from caryatid.errors import Fault
-from caryatid.model.field import Access, Listed
+from caryatid.model.field import Access, Listed, Names
 from caryatid.model.kind import Kind
-from caryatid.model.resource import Dated, Described, Document, Owned
+from caryatid.model.resource import Assigned, Dated, Described, Document
 from caryatid.model.status import ProvisioningStatus
 from caryatid.model.types import Bool, Id, Int, Tags
 
@@ -32,7 +32,7 @@ class Quorum(Document):
             yield Fault("Validation failure: percent and count need a value, the others have none.", "quorum")
 
 
-class GslbMonitor(Described, Owned, Dated):
+class GslbMonitor(Described, Assigned, Dated):
     """A check that is made again and again, of each member of the pools that use it, from each region."""
 
     admin_state_up: Bool = True
@@ -53,7 +53,7 @@ class GslbMonitor(Described, Owned, Dated):
     """Failures in a row that make a region say DOWN."""
     rapid_recheck: Bool = True
     """After a result that differs the next one is made after a second (or `interval`, if that is less)."""
-    regions: Annotated[list[Id], Field(max_length=64)] = []
+    regions: Annotated[list[Id], Names("gslb_region"), Field(max_length=64)] = []
     """Where it is made from; []: from everywhere."""
     quorum: Quorum = Quorum()
     """How many of these must agree."""

@@ -9,7 +9,7 @@ from pydantic import Field
 from caryatid.errors import Fault
 from caryatid.model.field import Access, Key, Listed, Ref, Secret
 from caryatid.model.kind import Kind
-from caryatid.model.resource import Dated, Described, Document, Owned
+from caryatid.model.resource import Assigned, Dated, Described, Document
 from caryatid.model.types import Address, Bool, Cidr, Id, Int, Line, Port, Url
 
 from .gslb import GeoRule
@@ -70,18 +70,22 @@ class GslbBackend(Described, Dated):
     """What its servers can do."""
 
 
-class GslbZone(Described, Owned, Dated):
+class GslbZone(Described, Assigned, Dated):
     """A zone in which names are answered."""
 
     name: Annotated[Fqdn, Access("create"), Key(), Listed()]
     """Its name."""
     backend_id: Annotated[Id, Access("create"), Ref("gslb_backend"), Listed()]
     """Who answers for it."""
-    shared: Annotated[Bool, Access(on_null=False), Listed()] = False
-    """Every project may have names in it."""
+    shared: Annotated[Bool, Access(on_null=False, rule="shared"), Listed()] = False
+    """Every project may have names in it; an administrator's to say."""
+
+    def faults(self) -> Iterator[Fault]:
+        if self.name.startswith("*."):
+            yield Fault("Validation failure: a zone has no wildcard in its name.", "name")
 
 
-class GslbGeomap(Described, Owned, Dated):
+class GslbGeomap(Described, Assigned, Dated):
     """Rules about where clients are, for several gslbs."""
 
     rules: Annotated[list[GeoRule], Field(max_length=500)] = []

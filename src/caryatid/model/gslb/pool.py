@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from caryatid.errors import Fault
-from caryatid.model.field import Access, Listed
+from caryatid.model.field import Access, Listed, Names
 from caryatid.model.kind import Kind
-from caryatid.model.resource import Dated, Described, Document, Owned
+from caryatid.model.resource import Assigned, Dated, Described, Document
 from caryatid.model.status import ProvisioningStatus
 from caryatid.model.types import Bool, Id, Int, Tags
 
@@ -39,7 +39,7 @@ MonitorPolicy = Annotated[str, AfterValidator(_policy)]
 class MonitorUse(Document):
     """A monitor among those of a pool."""
 
-    monitor_id: Id
+    monitor_id: Annotated[Id, Names("gslb_monitor")]
     """The monitor."""
     must_be_healthy: Bool = False
     """Whoever fails it is down, whatever the others say."""
@@ -51,14 +51,14 @@ class MonitorUse(Document):
             yield Fault("Validation failure: a monitor that only observes can demand nothing.", "monitors")
 
 
-class GslbPool(Described, Owned, Dated):
+class GslbPool(Described, Assigned, Dated):
     """Members in one place."""
 
     admin_state_up: Bool = True
     """False takes all of it out of answers."""
     tags: Tags = []
     """Short labels."""
-    region_id: Id | None = None
+    region_id: Annotated[Id | None, Names("gslb_region")] = None
     """The region that it is in: its place, if it has none of its own (policies `proximity` and `latency`)."""
     latitude: Latitude | None = None
     """Degrees north."""

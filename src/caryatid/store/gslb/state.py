@@ -2,17 +2,19 @@
 """What the engine remembers of gslbs, what name servers have been told, and how everything was last decided to be."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, delete, select
+from sqlalchemy import BigInteger, and_, bindparam, case, delete, select, update
 
 from caryatid.store.database import Tx
+from caryatid.store.gslb.tables import GSLB_STATE, GSLB_STATUS
 from caryatid.store.sql import among, insert, listed
-from caryatid.store.tables import GSLB_STATE, GSLB_STATUS
 
 Json = Mapping[str, Any]
+GUARD: Final = "guard"
+"""Kind of what is remembered of members that went out of answers, or were kept in them, without agreeing evidence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +54,44 @@ def load(tx: Tx, gslb_ids: Sequence[str]) -> dict[str, State]:
 
 def keep(tx: Tx, states: Iterable[State]) -> None:
     """These are remembered."""
-    rows = [
-        {
-            "gslb_id": state.gslb_id,
-            "memory": dict(state.memory),
-            "published": dict(state.published),
-            "generation": state.generation,
-            "published_at": state.published_at,
-            "why": list(state.why),
-        }
-        for state in states
-    ]
+    rows = [_row(state) for state in sorted(states, key=lambda one: one.gslb_id)]
     if rows:
-        tx.connection.execute(_keep(tx.database.dialect), rows)
+        tx.connection.execute(_keep(tx.database.dialect, anew=True), rows)
+
+
+def remember(tx: Tx, states: Iterable[State]) -> None:
+    """The same, but for the generation of one that is there: it stays what it is by now."""
+    rows = [_row(replace(state, generation=0)) for state in sorted(states, key=lambda one: one.gslb_id)]
+    if rows:
+        tx.connection.execute(_keep(tx.database.dialect, anew=False), rows)
+
+
+def _row(state: State) -> dict[str, Any]:
+    return {
+        "gslb_id": state.gslb_id,
+        "memory": dict(state.memory),
+        "published": dict(state.published),
+        "generation": state.generation,
+        "published_at": state.published_at,
+        "why": list(state.why),
+    }
+
+
+def advance(tx: Tx, gslb_ids: Collection[str], above: int = 0) -> dict[str, int]:
+    """The next generation of each, higher than `above`: nobody else has it, and what was seen of lower ones does not
+    count any more."""
+    dialect = tx.database.dialect
+    if not gslb_ids:
+        return {}
+    new = [{"gslb_id": key, "memory": {}, "published": {}, "generation": 0, "why": []} for key in sorted(gslb_ids)]
+    tx.connection.execute(_begin(dialect), new)
+    rows = tx.connection.execute(_advance(dialect), {"ids": listed(dialect, gslb_ids), "above": above})
+    return {row.gslb_id: row.generation for row in rows}
+
+
+def all_of(tx: Tx, kind: str) -> list[Status]:
+    """All that is kept of the kind."""
+    return [Status(*row) for row in tx.connection.execute(_ALL, {"of": kind})]
 
 
 def statuses(tx: Tx, kind: str, ids: Sequence[str]) -> dict[str, Status]:
@@ -89,6 +116,22 @@ def forget_statuses(tx: Tx, kind: str, ids: Sequence[str]) -> None:
     tx.connection.execute(delete(GSLB_STATUS).where(these), {"ids": listed(dialect, ids)})
 
 
+_ALL = select(GSLB_STATUS).where(GSLB_STATUS.c.kind == bindparam("of"))
+
+
+@cache
+def _begin(dialect: str) -> Any:
+    return insert(dialect, GSLB_STATE).on_conflict_do_nothing(index_elements=["gslb_id"])
+
+
+@cache
+def _advance(dialect: str) -> Any:
+    above = bindparam("above", type_=BigInteger)
+    next_one = case((GSLB_STATE.c.generation > above, GSLB_STATE.c.generation), else_=above) + 1
+    raised = update(GSLB_STATE).where(among(dialect, GSLB_STATE.c.gslb_id, "ids")).values(generation=next_one)
+    return raised.returning(GSLB_STATE.c.gslb_id, GSLB_STATE.c.generation)
+
+
 @cache
 def _states(dialect: str) -> Any:
     return select(GSLB_STATE).where(among(dialect, GSLB_STATE.c.gslb_id, "ids"))
@@ -100,9 +143,10 @@ def _statuses(dialect: str) -> Any:
 
 
 @cache
-def _keep(dialect: str) -> Any:
+def _keep(dialect: str, *, anew: bool) -> Any:
+    """`anew`: the generation, too."""
     new = insert(dialect, GSLB_STATE)
-    own = ("memory", "published", "generation", "published_at", "why")
+    own = ("memory", "published", "published_at", "why", *(("generation",) if anew else ()))
     return new.on_conflict_do_update(index_elements=["gslb_id"], set_={name: new.excluded[name] for name in own})
 
 

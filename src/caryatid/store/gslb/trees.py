@@ -2,10 +2,11 @@
 """Gslbs with all that they use, many at once, in as many statements as there are kinds."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 
 from caryatid.model import (
     BY_NAME,
@@ -71,13 +72,51 @@ def load(tx: Tx, ids: Sequence[str]) -> list[GslbTree]:
 
 def regions(tx: Tx) -> list[GslbRegion]:
     """All regions, by name."""
-    found = [cast(GslbRegion, _loaded(GSLB_REGION, row)) for row in tx.connection.execute(_stored(GSLB_REGION.name))]
-    return sorted(found, key=lambda region: region.name)
+    return sorted(cast(list[GslbRegion], every(tx, GSLB_REGION)), key=lambda region: region.name)
+
+
+def every(tx: Tx, kind: Kind) -> list[Row]:
+    """All of the kind."""
+    return [_loaded(kind, row) for row in tx.connection.execute(_stored(kind.name))]
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A gslb, living or being deleted."""
+
+    gslb_id: str
+    fqdn: str
+    zone_id: str | None
+    deleted: bool
+
+
+def namesakes(tx: Tx, fqdns: Sequence[str]) -> list[Name]:
+    """All gslbs of these names."""
+    if not fqdns:
+        return []
+    dialect = tx.database.dialect
+    return [Name(*row) for row in tx.connection.execute(_namesakes(dialect), {"ids": listed(dialect, fqdns)})]
+
+
+def in_zones(tx: Tx, zone_ids: Sequence[str]) -> list[Name]:
+    """All gslbs whose names are in these zones."""
+    dialect = tx.database.dialect
+    return [Name(*row) for row in tx.connection.execute(_in_zones(dialect), {"ids": listed(dialect, zone_ids)})]
+
+
+def count_members(tx: Tx) -> int:
+    """How many there are."""
+    return int(tx.connection.execute(_MEMBERS).scalar_one())
 
 
 def some(tx: Tx, kind: Kind, ids: Sequence[str]) -> dict[str, Row]:
     """Those that there are of these, by id, as they are wanted."""
     return {row.id: row for row in _rows(tx, kind, "id", ids)} if ids else {}
+
+
+def members_of(tx: Tx, pool_ids: Sequence[str]) -> list[GslbMember]:
+    """Those of these pools, oldest first."""
+    return cast(list[GslbMember], _rows(tx, GSLB_MEMBER, "pool_id", pool_ids))
 
 
 def _named(ids: Iterable[str | None]) -> list[str]:
@@ -103,6 +142,21 @@ def _loaded(kind: Kind, row: Any) -> Row:
     document: dict[str, Any] = row[-1]
     document.update(zip(_names(kind.name), row, strict=False))
     return kind.load(document)
+
+
+_GSLB = TABLES[GSLB.name]
+_NAME = select(_GSLB.c.id, _GSLB.c.fqdn, _GSLB.c.zone_id, _GSLB.c.deleted_generation.is_not(None))
+_MEMBERS = select(func.count()).select_from(TABLES[GSLB_MEMBER.name])
+
+
+@cache
+def _namesakes(dialect: str) -> Any:
+    return _NAME.where(among(dialect, _GSLB.c.fqdn, "ids"))
+
+
+@cache
+def _in_zones(dialect: str) -> Any:
+    return _NAME.where(among(dialect, _GSLB.c.zone_id, "ids"))
 
 
 @cache

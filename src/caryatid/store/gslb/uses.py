@@ -5,13 +5,14 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, bindparam, delete, select, update
+from sqlalchemy import BigInteger, bindparam, delete, func, select, update
 
 from caryatid.model import GSLB, GSLB_POOL
 from caryatid.model.gslb.tree import Part
 from caryatid.store.database import Tx
+from caryatid.store.gslb.tables import GSLB_USE
 from caryatid.store.sql import among, listed
-from caryatid.store.tables import GSLB_USE, TABLES
+from caryatid.store.tables import TABLES
 
 
 def replace(tx: Tx, gslb_id: str, parts: Collection[Part], generation: int) -> None:
@@ -43,6 +44,13 @@ def users(tx: Tx, kind: str, ids: Sequence[str]) -> list[str]:
     return list(tx.connection.execute(_users(dialect), {"of": kind, "ids": listed(dialect, ids)}).scalars())
 
 
+def speakers(tx: Tx, kind: str, ids: Sequence[str]) -> dict[str, str]:
+    """Part → the one of the gslbs that use it that says how it stands: always the same, as long as it is there."""
+    dialect = tx.database.dialect
+    rows = tx.connection.execute(_speakers(dialect), {"of": kind, "ids": listed(dialect, ids)})
+    return {row.id: row.speaker for row in rows}
+
+
 def users_of_loadbalancers(tx: Tx, ids: Sequence[str]) -> list[str]:
     """The gslbs that use a member which is one of these load balancers, in order."""
     dialect = tx.database.dialect
@@ -59,6 +67,15 @@ _CHANGE = update(GSLB_USE).where(*_THIS).values(generation=bindparam("asked", ty
 def _users(dialect: str) -> Any:
     found = select(GSLB_USE.c.gslb_id).where(GSLB_USE.c.kind == bindparam("of"), among(dialect, GSLB_USE.c.id, "ids"))
     return found.distinct().order_by(GSLB_USE.c.gslb_id)
+
+
+@cache
+def _speakers(dialect: str) -> Any:
+    living = TABLES[GSLB.name]
+    these = (GSLB_USE.c.kind == bindparam("of"), among(dialect, GSLB_USE.c.id, "ids"))
+    used = GSLB_USE.join(living, living.c.id == GSLB_USE.c.gslb_id)
+    found = select(GSLB_USE.c.id, func.min(GSLB_USE.c.gslb_id).label("speaker")).select_from(used)
+    return found.where(*these, living.c.deleted_generation.is_(None)).group_by(GSLB_USE.c.id)
 
 
 @cache
