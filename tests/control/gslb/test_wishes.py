@@ -334,6 +334,9 @@ def test_a_monitor_is_one_that_there_is_and_told_what_it_wants(asker):
     assert "parameters.path" in said
     assert "nonsense" in said
     assert f"GSLB Region {NOWHERE} not found." in said
+    said = refused(Refused, asker.made, GSLB_MONITOR, MINE, type="http", interval=1, timeout=2, **wish)
+    assert "timeout must be less" in said
+    assert "nonsense" in said
     assert "there are: dns, exec" in refused(Refused, asker.made, GSLB_MONITOR, MINE, type="fax")
     program = {"type": "exec", "parameters": {"program": "/usr/bin/true"}}
     refused(Forbidden, asker.made, GSLB_MONITOR, MINE, **program)

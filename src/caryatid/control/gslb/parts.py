@@ -12,7 +12,7 @@ from caryatid.control.door import Door
 from caryatid.control.precondition import Precondition, require_unchanged
 from caryatid.control.receipt import Accepted, Effect, Wish, moment, project_of, rule
 from caryatid.drivers import installed
-from caryatid.errors import Conflict, Fault, NotFound, Refused
+from caryatid.errors import Conflict, Fault, NotFound, Refused, refused_with
 from caryatid.model import GSLB, GSLB_GEOMAP, GSLB_MEMBER, GSLB_MONITOR, GSLB_POOL, LOADBALANCER
 from caryatid.model.consequences import replace
 from caryatid.model.event import called, changed
@@ -20,6 +20,7 @@ from caryatid.model.gslb import rules
 from caryatid.model.gslb.member import GslbMember
 from caryatid.model.gslb.monitor import GslbMonitor
 from caryatid.model.gslb.parameters import PARAMETERS
+from caryatid.model.gslb.parameters import faults as parameter_faults
 from caryatid.model.gslb.place import GslbGeomap
 from caryatid.model.gslb.pool import GslbPool
 from caryatid.model.gslb.tree import Part, parts_of
@@ -50,7 +51,8 @@ def create(door: Door, caller: Caller, kind: Kind, body: Any, parent_id: str | N
     project_id = _project(door, caller, kind, body, parent_id)
     require(caller, rule(kind, "post"), project_id)
     given: dict[str, Any] = {"id": str(uuid4()), "project_id": project_id, "created_at": at, "updated_at": at}
-    row = kind.new(body, {**given, **({kind.parent: parent_id} if kind.parent else {})})
+    with refused_with(_parameter_faults(kind, body, {})):
+        row = kind.new(body, {**given, **({kind.parent: parent_id} if kind.parent else {})})
     if isinstance(row, GslbMember):
         membertypes.refuse_unbuilt(row)
         row = membertypes.found_out(row)
@@ -81,7 +83,8 @@ def change(  # noqa: PLR0913  a wish has this many parts
         document = _held(tx, kind, key, parent_id)
         require(caller, rule(kind, "put"), document["project_id"])
         require_unchanged(kind, document, precondition)
-        row = replace(kind.change(document, body), updated_at=at, **found)
+        with refused_with(_parameter_faults(kind, body, document)):
+            row = replace(kind.change(document, body), updated_at=at, **found)
         _check(tx, door, caller, row, "put")
         rows.change(tx, kind, row, at=at)
         generations = _ripple(tx, door, row, deep=_reaches_further(document, row))
@@ -126,6 +129,15 @@ def _project(door: Door, caller: Caller, kind: Kind, body: Any, parent_id: str |
     if pool is None:
         raise NotFound(GSLB_POOL.title, parent_id or "")
     return pool.project_id
+
+
+def _parameter_faults(kind: Kind, body: Any, before: Mapping[str, Any]) -> list[Fault]:
+    """What is wrong in a monitor's parameters, to be told with whatever else is."""
+    asked = {**before, **(body if isinstance(body, Mapping) else {})}
+    check, given = asked.get("type"), asked.get("parameters")
+    if kind is not GSLB_MONITOR or not isinstance(check, str) or not isinstance(given, Mapping):
+        return []
+    return list(parameter_faults(check, given))
 
 
 def _lock_pool(tx: Tx, key: str) -> None:
