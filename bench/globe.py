@@ -25,7 +25,7 @@ import dns.rdatatype
 from bench.backends import Backends, Server
 from bench.cable import Cable
 from bench.installation import Installation
-from bench.waiting import alive, free_port, pause, until
+from bench.waiting import alive, free_port, pause, processes, until
 
 GSLB = "/gslb/v1"
 ZONE = "globe.test."
@@ -247,10 +247,8 @@ class Globe:
 
     def name_server(self) -> int:
         """Its process, as long as it lives."""
-        with contextlib.suppress(OSError, ValueError):
-            pid = int((self.main.directory / "dns" / "pid").read_text())
-            return pid if alive(pid) else 0
-        return 0
+        own = f"--config-dir={self.main.directory / 'dns'}"
+        return next((pid for pid, words in processes() if own in words), 0)
 
     def until_working(self) -> None:
         """All processes of the installation work, and all regions are heard of."""
@@ -278,6 +276,7 @@ ENVELOPES = {
 @contextlib.contextmanager
 def stopped(pid: int) -> Iterator[None]:
     """SIGSTOP; it goes on afterwards, if it lives."""
+    assert pid > 0, "there is no such process, and 0 would be all of ours"
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
