@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from caryatid.drivers import NoSuchDriver, load
 from caryatid.drivers.dns.base import Backend, DnsDriver
 from caryatid.model.gslb.place import GslbBackend
-from caryatid.model.gslb.words import SteeringPolicy
 
 OPEN_MAX = 1000
 """Drivers that are kept open, with their connections; beyond that all are opened anew."""
@@ -20,17 +19,15 @@ class Dns:
         self._open: dict[str, tuple[Backend, DnsDriver]] = {}
         self._ready: set[tuple[str, str]] = set()
         """Backend and zone that was there when somebody looked."""
-        self._policies: dict[str, frozenset[SteeringPolicy]] = {}
         self._lock = threading.Lock()
 
-    def policies(self, driver: str) -> frozenset[SteeringPolicy] | None:
-        """What servers of the driver can do. None: no driver is called so."""
-        if driver not in self._policies:
-            try:
-                self._policies[driver] = load("dns", driver).policies
-            except NoSuchDriver:
-                return None
-        return self._policies[driver]
+    def known(self, driver: str) -> bool:
+        """Whether a driver is called so."""
+        try:
+            load("dns", driver)
+        except NoSuchDriver:
+            return False
+        return True
 
     def open(self, backend: GslbBackend, credentials: Mapping[str, str]) -> DnsDriver:
         """The driver, ready to be used on that backend: the same as the last time, unless the backend has changed.

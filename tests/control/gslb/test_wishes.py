@@ -181,6 +181,21 @@ def test_what_the_dns_servers_cannot_do_names_those_that_can(asker):
     assert asker.shown(GSLB_POOL, plain["id"])["member_policy"] == "multivalue"
 
 
+def test_what_servers_can_do_is_as_they_are_described(asker):
+    where = {"driver": "powerdns", "url": "http://192.0.2.53:8081", "credentials": {"api_key": "k"}}
+    plain = asker.made(GSLB_BACKEND, name="plain", options={"lua": "false"}, **where)
+    placed = asker.made(GSLB_BACKEND, name="placed", options={"geo": True}, **where)
+    assert "weighted" not in plain["policies"]
+    assert {"weighted", "proximity"} <= set(placed["policies"])
+    asker.made(GSLB_ZONE, name="example.test.", backend_id=plain["id"])
+    said = refused(Unsupported, asker.gslb, steering_policy="proximity")
+    assert "cannot do proximity" in said
+    assert "These can: placed." in said
+    asker.change(GSLB_BACKEND, plain["id"], options={"geo": True})
+    assert asker.gslb(steering_policy="proximity")["steering_policy"] == "proximity"
+    assert "driver" in refused(Refused, asker.made, GSLB_BACKEND, name="x", driver="pigeon")
+
+
 def test_a_change_of_a_part_reaches_every_gslb_that_uses_it(asker):
     asker.zone()
     shared, own = asker.pool(), asker.pool()

@@ -30,7 +30,7 @@ def create(door: Door, caller: Caller, body: Any) -> Accepted:
     row = cast(Gslb, GSLB.new(body, given))
     with door.database.transaction() as tx:
         lookup.hold(tx, row)
-        found = lookup.used(tx, door, row)
+        found = lookup.used(tx, row)
         quotas.take(tx, project_id, {GSLB.name: 1}, door.settings.quotas)
         try:
             rows.insert(tx, GSLB, [found.gslb], root_id=row.id, generation=rows.FIRST)
@@ -54,7 +54,7 @@ def change(door: Door, caller: Caller, key: str, body: Any, precondition: Precon
         document = rows.get(tx, GSLB, key) or {}
         require_unchanged(GSLB, document, precondition)
         row = cast(Gslb, replace(GSLB.change(document, body), updated_at=at))
-        found = lookup.used(tx, door, row)
+        found = lookup.used(tx, row)
         generation = work.ask(tx, key, kind=GSLB)
         rows.change(tx, GSLB, row, generation=generation, at=at)
         uses.replace(tx, key, found.parts, generation)

@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, cast
 
-from caryatid.control.door import Door
 from caryatid.errors import Fault, Refused, Unsupported
 from caryatid.model import GSLB_BACKEND, GSLB_GEOMAP, GSLB_MONITOR, GSLB_POOL, GSLB_REGION
 from caryatid.model.gslb import rules
@@ -46,7 +45,7 @@ def hold(tx: Tx, gslb: Gslb) -> None:
     parts.held(tx, GSLB_POOL, pools_of(gslb, cast(GslbGeomap | None, geomaps.get(gslb.geomap_id or ""))))
 
 
-def used(tx: Tx, door: Door, gslb: Gslb) -> Used:
+def used(tx: Tx, gslb: Gslb) -> Used:
     """What it is made of, all of it there and its project's; its zone is known now. Raises Refused, Unsupported."""
     faults: list[Fault] = []
     zone = _zone(tx, gslb)
@@ -65,21 +64,20 @@ def used(tx: Tx, door: Door, gslb: Gslb) -> Used:
     pools |= trees.some(tx, GSLB_POOL, [key for key in pools_of(gslb, geomap) if key not in pools])
     backend = cast(GslbBackend, trees.some(tx, GSLB_BACKEND, [zone.backend_id])[zone.backend_id])
     found = cast(dict[str, GslbPool], pools)
-    require_able(tx, door, backend, rules.needed(gslb, found.values()))
+    require_able(tx, backend, rules.needed(gslb, found.values()))
     return Used(gslb.model_copy(update={"zone_id": zone.id}), zone, backend, geomap, found)
 
 
-def require_able(tx: Tx, door: Door, backend: GslbBackend, needed: Collection[SteeringPolicy]) -> None:
+def require_able(tx: Tx, backend: GslbBackend, needed: Collection[SteeringPolicy]) -> None:
     """Raises Unsupported, naming the backends that can, if the servers of this one cannot."""
-    able = door.dns.policies(backend.driver) or frozenset()
-    missing = set(needed) - able
+    missing = set(needed) - set(backend.policies)
     if not missing:
         return
     words = ", ".join(name for name in POLICIES if name in missing)
     backends = [cast(GslbBackend, GSLB_BACKEND.load(document)) for document in rows.find(tx, GSLB_BACKEND)]
-    others = sorted({one.name or one.id for one in backends if set(needed) <= (door.dns.policies(one.driver) or set())})
+    others = sorted({one.name or one.id for one in backends if set(needed) <= set(one.policies)})
     remedy = f"These can: {', '.join(others)}." if others else "None of those that there are can."
-    known = ", ".join(name for name in POLICIES if name in able) or "nothing"
+    known = ", ".join(name for name in POLICIES if name in backend.policies) or "nothing"
     raise Unsupported(
         f"The DNS servers of backend {backend.name or backend.id} ({backend.driver}) cannot do {words}; they can do "
         f"{known}. {remedy}"

@@ -62,7 +62,7 @@ def create(door: Door, caller: Caller, kind: Kind, body: Any, parent_id: str | N
         _check(tx, door, caller, row, "post")
         quotas.take(tx, project_id, {kind.name: 1}, door.settings.quotas)
         rows.insert(tx, kind, [row])
-        generations = _ripple(tx, door, row, deep=False)
+        generations = _ripple(tx, row, deep=False)
         return _done(tx, caller, Wish("create", kind.name, row.id, None, project_id, detail=_called(row)), generations)
 
 
@@ -87,7 +87,7 @@ def change(  # noqa: PLR0913  a wish has this many parts
             row = replace(kind.change(document, body), updated_at=at, **found)
         _check(tx, door, caller, row, "put")
         rows.change(tx, kind, row, at=at)
-        generations = _ripple(tx, door, row, deep=_reaches_further(document, row))
+        generations = _ripple(tx, row, deep=_reaches_further(document, row))
         detail = changed(kind, document, vars(row))
         wish = Wish("update", kind.name, key, None, document["project_id"], detail=detail)
         return _done(tx, caller, wish, generations)
@@ -115,7 +115,7 @@ def delete(
             _remove(tx, GSLB_MEMBER, list(members))
             effects = [Effect("delete", GSLB_MEMBER.name, one, called(member)) for one, member in members.items()]
         _remove(tx, kind, [key])
-        generations = _ripple(tx, door, row, deep=False) if kind is GSLB_MEMBER else {}
+        generations = _ripple(tx, row, deep=False) if kind is GSLB_MEMBER else {}
         wish = Wish("delete", kind.name, key, None, project_id, detail=_called(row), effects=effects)
         return _done(tx, caller, wish, generations, shown=False)
 
@@ -231,7 +231,7 @@ def _reaches_further(document: Mapping[str, Any], row: Row) -> bool:
     return any(name in said for name in names)
 
 
-def _ripple(tx: Tx, door: Door, row: Row, *, deep: bool) -> dict[str, int]:
+def _ripple(tx: Tx, row: Row, *, deep: bool) -> dict[str, int]:
     """Every gslb that uses the part is asked for anew: in which generation, by gslb. `deep`: see `_reaches_further`."""
     part = _part(row)
     states = rows.lock_roots(tx, uses.users(tx, part[0], [part[1]]), GSLB)
@@ -242,7 +242,7 @@ def _ripple(tx: Tx, door: Door, row: Row, *, deep: bool) -> dict[str, int]:
         for tree in trees.load(tx, living):
             pools = tree.pools
             if tree.backend is not None:
-                lookup.require_able(tx, door, tree.backend, rules.needed(tree.gslb, pools.values()))
+                lookup.require_able(tx, tree.backend, rules.needed(tree.gslb, pools.values()))
             uses.replace(tx, tree.gslb.id, parts_of(tree.gslb, tree.geomap, pools), generations[tree.gslb.id])
     return generations
 

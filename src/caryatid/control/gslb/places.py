@@ -11,6 +11,7 @@ from caryatid.control.door import Door
 from caryatid.control.precondition import Precondition, require_unchanged
 from caryatid.control.receipt import Accepted, Wish, moment, project_of, rule
 from caryatid.drivers import installed
+from caryatid.drivers.dns.base import DnsRefusedError
 from caryatid.errors import Conflict, Fault, NotFound, Refused
 from caryatid.model import GSLB, GSLB_BACKEND, GSLB_MEMBER, GSLB_MONITOR, GSLB_POOL, GSLB_REGION, GSLB_ZONE
 from caryatid.model.consequences import replace
@@ -46,7 +47,9 @@ def create(door: Door, caller: Caller, kind: Kind, body: Any) -> Accepted:
     require(caller, rule(kind, "post"), project_id)
     _require_sharing(caller, kind, body, "post", project_id)
     given: dict[str, Any] = {"id": str(uuid4()), "created_at": at, "updated_at": at}
-    row = _able(door, kind.new(body, {**given, **({"project_id": project_id} if project_id else {})}))
+    row = kind.new(body, {**given, **({"project_id": project_id} if project_id else {})})
+    if isinstance(row, GslbBackend):
+        row = _able(door, row, row.credentials)
     with door.database.transaction() as tx:
         faults = list(_faults(tx, caller, row))
         if faults:
@@ -71,7 +74,9 @@ def change(
         require(caller, rule(kind, "put"), project_id)
         _require_sharing(caller, kind, body, "put", project_id)
         require_unchanged(kind, document, precondition)
-        row = replace(_able(door, kind.change(document, body)), updated_at=(at := moment()))
+        row = replace(kind.change(document, body), updated_at=(at := moment()))
+        if isinstance(row, GslbBackend):
+            row = _able(door, row, row.credentials if CREDENTIALS in body else credentials.of(tx, door, key))
         if faults := list(_kept_faults(tx, row)):
             raise Refused(faults)
         rows.change(tx, kind, row, at=at)
@@ -112,18 +117,18 @@ def _require_sharing(caller: Caller, kind: Kind, body: Any, action: str, project
         require(caller, f"{rule(kind, action)}:{SHARED}", project_id)
 
 
-def _able(door: Door, row: Row) -> Row:
-    """A backend, with what its servers can do. Raises Refused."""
-    if not isinstance(row, GslbBackend):
-        return row
-    able = door.dns.policies(row.driver)
-    if able is None:
+def _able(door: Door, row: GslbBackend, shown: Mapping[str, str]) -> GslbBackend:
+    """The backend, with what its servers can do as they are described. Raises Refused."""
+    if not door.dns.known(row.driver):
         known = ", ".join(installed("dns"))
         why = f"Validation failure: there is no DNS driver {row.driver}; there are: {known}."
         raise Refused([Fault(why, "driver")])
     if faults := list(rules.backend_faults(row)):
         raise Refused(faults)
-    return replace(row, policies=sorted(able))
+    try:
+        return replace(row, policies=sorted(door.dns.open(row, shown).policies))
+    except DnsRefusedError as error:
+        raise Refused([Fault(f"Validation failure: {error}", "options")]) from None
 
 
 def _faults(tx: Tx, caller: Caller, row: Row) -> Iterator[Fault]:
