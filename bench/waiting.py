@@ -62,9 +62,10 @@ def children(pid: int) -> list[int]:
 
 def processes() -> Iterator[tuple[int, list[str]]]:
     """Everything that runs: pid and words of the command."""
-    for entry in os.scandir(PROC):
-        if entry.name.isdigit() and any(words := command_line(int(entry.name))):
-            yield int(entry.name), words
+    with os.scandir(PROC) as entries:  # closed also when somebody has found what he looked for
+        for entry in entries:
+            if entry.name.isdigit() and any(words := command_line(int(entry.name))):
+                yield int(entry.name), words
 
 
 def cpu_s(pid: int) -> float:

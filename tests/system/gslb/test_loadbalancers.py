@@ -26,7 +26,7 @@ def test_a_name_leaves_a_load_balancer_of_ours_that_goes_down_and_goes_back(
     globe.until_answered("own", [made["vip_address"]])
     servers[0].close()
     globe.until_answered("own", [SPARE])
-    assert globe.show(f"gslbs/{gslb['id']}")["operating_status"] == "DEGRADED"
+    until(lambda: globe.show(f"gslbs/{gslb['id']}")["operating_status"] == "DEGRADED", "that is told, too", CHANGE_S)
     servers[0].open()
     globe.until_answered("own", [made["vip_address"]])
     globe.remove(f"gslbs/{gslb['id']}")
