@@ -176,7 +176,7 @@ def _say(tx: Tx, case: Case) -> None:
         return
     if case.decision is not None:
         case.say(case.decision.why[0])
-    for (_, zone), publications in case.publications.items():
+    for (_, zone), publications in case.publications.items() if case.told else ():
         told = ", ".join(f"{each.rrtype} {'withdrawn' if each.answers is None else 'told'}" for each in publications)
         case.say(f"zone {zone}, generation {case.generation}: {told}")
     for sentence in [case.problem, *case.refused, *case.failed, *case.unseen]:
