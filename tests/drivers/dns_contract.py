@@ -44,6 +44,8 @@ class Rig:
     """They answer again when it returns."""
     servers: Sequence[tuple[str, int]] = field(default=())
     """That can be asked; none: nobody answers on a network."""
+    tries: int = 1
+    """After so many in vain something is wrong."""
 
     def name(self, label: str = "www") -> str:
         """One that nobody has used."""
@@ -73,9 +75,22 @@ def seen(rig, fqdn, rrtype="A", client=""):
     return [replies[question] for replies in ask(rig.servers, [question], TIMEOUT_S).values()]
 
 
+def publish(rig, all_wanted):
+    """Servers of a service that sometimes fails are told again, as the engine does."""
+    for left in reversed(range(rig.tries)):
+        try:
+            rig.driver.publish(rig.zone, all_wanted)
+            return
+        except DnsRefusedError:
+            raise
+        except DnsError:
+            if not left:
+                raise
+
+
 def settled(rig, *all_wanted):
     """Published, and seen to be."""
-    rig.driver.publish(rig.zone, all_wanted)
+    publish(rig, all_wanted)
     assert rig.driver.verify(rig.zone, all_wanted) == {}
 
 

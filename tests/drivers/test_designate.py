@@ -70,7 +70,7 @@ def rig(designate):
         made.driver = driver
 
     driver = DesignateDriver(designate.backend)
-    made = Rig(driver, ZONE, designate.make, stop, start, designate.backend.name_servers)
+    made = Rig(driver, ZONE, designate.make, stop, start, designate.backend.name_servers, tries=5)
     return made
 
 
