@@ -21,8 +21,8 @@ def test_each_generation_is_given_once_and_is_above_what_is_out_there(orchard):
 def test_what_is_remembered_leaves_the_generation_as_it_is_by_now(orchard):
     gslb, new = orchard.gslb(), orchard.gslb(fqdn="new.example.test")
     with orchard.database.transaction() as tx:
-        state.keep(tx, [State(gslb, {"tier": "a"}, {}, 3)])
-        state.advance(tx, [gslb])
+        state.remember(tx, [State(gslb, {"tier": "a"})])
+        assert state.advance(tx, [gslb], above=3) == {gslb: 4}
         state.remember(tx, [State(gslb, {"tier": "b"}, {"seen": 3}, 3, None, ["why"]), State(new, {"tier": "c"})])
         found = state.load(tx, [gslb, new])
     assert (found[gslb].generation, found[gslb].memory, found[gslb].why) == (4, {"tier": "b"}, ["why"])

@@ -106,7 +106,7 @@ def test_a_gslb_that_cannot_be_published_is_tried_again(orchard):
 def test_of_a_gslb_that_is_gone_nothing_is_left(orchard):
     known = orchard.whole()
     with orchard.database.transaction() as tx:
-        state.keep(tx, [State(known["gslb"], {"tier": "x"}, {}, 3)])
+        state.remember(tx, [State(known["gslb"], {"tier": "x"})])
         state.keep_statuses(tx, [Status("gslb", known["gslb"], "ONLINE", None, 1.0)])
         rows.lock_root(tx, known["gslb"], GSLB)
         rows.delete(tx, GSLB, [known["gslb"]], generation=work.ask(tx, known["gslb"], kind=GSLB))
@@ -125,7 +125,8 @@ def test_what_was_decided_is_shown(orchard):
     known = orchard.whole()
     with orchard.database.transaction() as tx:
         assert rows.get(tx, GSLB, known["gslb"])["operating_status"] == "UNKNOWN"
-        state.keep(tx, [State(known["gslb"], {}, {}, 3, "2026-11-21T20:00:00.000000")])
+        state.advance(tx, [known["gslb"]], above=2)
+        state.remember(tx, [State(known["gslb"], published_at="2026-11-21T20:00:00.000000")])
         seen = [("gslb", "DEGRADED"), ("gslb_pool", "ONLINE"), ("gslb_member", "DOWN")]
         state.keep_statuses(tx, [Status(kind, known[kind], word, "refused", 1.0) for kind, word in seen])
         gslb = rows.get(tx, GSLB, known["gslb"])

@@ -52,18 +52,11 @@ def load(tx: Tx, gslb_ids: Sequence[str]) -> dict[str, State]:
     return {row.gslb_id: State(*row) for row in rows}
 
 
-def keep(tx: Tx, states: Iterable[State]) -> None:
-    """These are remembered."""
-    rows = [_row(state) for state in sorted(states, key=lambda one: one.gslb_id)]
-    if rows:
-        tx.connection.execute(_keep(tx.database.dialect, anew=True), rows)
-
-
 def remember(tx: Tx, states: Iterable[State]) -> None:
-    """The same, but for the generation of one that is there: it stays what it is by now."""
+    """These are remembered, but for their generations, which only `advance` raises."""
     rows = [_row(replace(state, generation=0)) for state in sorted(states, key=lambda one: one.gslb_id)]
     if rows:
-        tx.connection.execute(_keep(tx.database.dialect, anew=False), rows)
+        tx.connection.execute(_remember(tx.database.dialect), rows)
 
 
 def _row(state: State) -> dict[str, Any]:
@@ -143,10 +136,9 @@ def _statuses(dialect: str) -> Any:
 
 
 @cache
-def _keep(dialect: str, *, anew: bool) -> Any:
-    """`anew`: the generation, too."""
+def _remember(dialect: str) -> Any:
     new = insert(dialect, GSLB_STATE)
-    own = ("memory", "published", "published_at", "why", *(("generation",) if anew else ()))
+    own = ("memory", "published", "published_at", "why")
     return new.on_conflict_do_update(index_elements=["gslb_id"], set_={name: new.excluded[name] for name in own})
 
 
