@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install system demo demo-gslb test check bench soak docs lock
+.PHONY: help install system demo demo-gslb test check bench soak docs lock image
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -30,7 +30,7 @@ demo-gslb: ## a name for two regions, of which one is killed, on this machine
 	@$(BIN)/python examples/demo_gslb.py $(ARGS)
 
 check: install ## style, types, layers: seconds
-	@$(BIN)/ruff check src tests bench docs examples
+	@$(BIN)/ruff check src tests bench docs examples ganeti
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 
@@ -44,6 +44,9 @@ bench: install ## measures, and writes a Markdown table to bench/results/
 
 soak: install ## kills processes at random under traffic: make soak ARGS='--kills 200'
 	@$(BIN)/python -m bench.soak $(ARGS)
+
+image: install ## the image of amphorae's machines on Ganeti; ARGS=--check makes it twice and compares
+	@ganeti/image/build $(ARGS)
 
 docs: install ## the reference pages, from the models
 	@$(BIN)/python docs/generate.py $(ARGS)

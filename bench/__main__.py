@@ -15,6 +15,7 @@ from bench import (
     failover,
     figures,
     flow,
+    ganeti,
     gslb,
     memory,
     reports,
@@ -51,9 +52,10 @@ PARTS = {
     "checks": checks.run,
     "dns": dns.run,
     "gslb": gslb.run,
+    "ganeti": ganeti.run,
 }
-ON_A_SITE = {"takeover", "failover", "udp"}
-"""Parts that need hosts with networks: made as root, or in a user namespace."""
+ON_A_SITE = {"takeover", "failover", "udp", "ganeti"}
+"""Parts that need hosts with networks: made as root, or (not `ganeti`) in a user namespace."""
 
 
 def main() -> None:

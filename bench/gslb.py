@@ -10,13 +10,15 @@ from typing import Any
 
 from bench.backends import Server
 from bench.figures import Figure, median, spread
-from bench.globe import QUICK, Globe, stopped
+from bench.globe import QUICK, ZONE, Globe, stopped
 from bench.waiting import pause, until
 
 TIMES, QUICK_TIMES = 20, 5
 EXPIRY_S = 3 * QUICK["interval"] + QUICK["timeout"]
 """Of a vote."""
-SPARE = "192.0.2.9"
+SPARE, SPARE_TOO = "192.0.2.9", "192.0.2.10"
+NAMES, QUICK_NAMES = 1_000, 100
+"""That are answered with one pool."""
 SETTLE_S = 60
 
 
@@ -36,6 +38,8 @@ def run(*, quick: bool) -> Iterator[Figure]:
         yield from member(globe, times)
         yield from loadbalancer(globe, times)
         yield from region(globe, max(3, times // 4))
+    with Globe((), environment={"CARYATID_LOG_LEVEL": "warning"}) as globe:
+        yield from names(globe, QUICK_NAMES if quick else NAMES)
 
 
 def member(globe: Globe, times: int) -> Iterator[Figure]:
@@ -104,6 +108,30 @@ def region(globe: Globe, times: int) -> Iterator[Figure]:
             _anew(globe, pool_id, address=address)
     note = f"a vote expires after {EXPIRY_S:g} s; {spread(found)}"
     yield Figure("region stopped → changed answer, p50", median(found), "ms", (EXPIRY_S + 1) * 1000, note=note)
+
+
+def names(globe: Globe, count: int) -> Iterator[Figure]:
+    """All use one pool, of which a member goes and comes: by one wish each time all of them are answered otherwise."""
+    pool_id = globe.pool("shared", None, [{"address": SPARE}, {"address": SPARE_TOO}])
+    uses = [{"pool_id": pool_id, "priority": 0}]
+    for number in range(count):
+        globe.make("gslbs", name=f"n{number}", fqdn=f"n{number}.{ZONE}", record_types=["A"], pools=uses)
+    until(lambda: not _pending(globe), "all names are published", SETTLE_S)
+    (member,) = [one for one in globe.all(f"pools/{pool_id}/pool_members") if one["address"] == SPARE]
+    found = []
+    for up in (False, True) * 3:
+        began = time.monotonic()
+        globe.change(f"pools/{pool_id}/pool_members/{member['id']}", admin_state_up=up)
+        until(lambda: not _pending(globe), "all names are answered so", SETTLE_S, 0.02)
+        found.append(time.monotonic() - began)
+        globe.until_answered(f"n{count - 1}", [SPARE, SPARE_TOO] if up else [SPARE_TOO])
+    first, *others = found  # the first one finds nothing warm
+    title = f"{count:,} names changed by one wish, published, seen on the name server, settled, p50"
+    yield Figure(title, median(others), "s", 2 * count / NAMES, note=f"the first {first:.2f} s; {spread(others, 's')}")
+
+
+def _pending(globe: Globe) -> bool:
+    return bool(globe.all("gslbs?provisioning_status=PENDING_UPDATE&fields=id&limit=1"))
 
 
 def _pool(globe: Globe, name: str, monitor: Mapping[str, Any]) -> tuple[str, dict[str, Server]]:

@@ -136,15 +136,20 @@ def add_service(name: str, does: str) -> None:
     type=click.Path(path_type=Path, allow_dash=True),
     help="Enrolment token of a new host; - is standard input. Needed once.",
 )
+@click.option(
+    "--seed",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File that tells a machine made for one amphora all it needs; removed once it is enrolled.",
+)
 @click.option("--listen", "agent_listen", help="Address and port (default 127.0.0.1, some port).")
 @click.option("--advertise", "agent_advertise", metavar="URL", help="Where controllers reach it, if not there.")
 @click.option("--name", "agent_name", help="What the host is called (default: the machine's name).")
 @options
-def agent_command(token_file: Path | None, **given: Any) -> None:
+def agent_command(token_file: Path | None, seed: Path | None, **given: Any) -> None:
     """Runs amphorae on this host. Needs no database: its conductor, and a token to enrol with, once."""
     from caryatid.services import agent
 
-    guarded(lambda: agent.run(settings(**given), token_file))
+    guarded(lambda: agent.run(settings(**given), token_file, seed))
 
 
 @cli.command("checker")

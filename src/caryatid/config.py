@@ -182,6 +182,14 @@ class Settings(BaseSettings):
     says nothing. Empty: none."""
     gslb_region: str = Field(default="local", pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
     """Name of the region that this installation is in; made at the first start."""
+    gslb_follow_s: Seconds = 30
+    """Seconds between two looks at where and how members are of which others know: load balancers of an Octavia, ports
+    of a Neutron, what plugins find. What was heard counts for three times as long, and the time for an answer."""
+    gslb_follow_token_file: Path | None = None
+    """File with a token that these Octavias and Neutrons are shown. None: one of `keystone_url`'s, as the service's
+    user; without that none."""
+    gslb_follow_timeout_s: Seconds = 4
+    """Seconds that one of them may take to answer."""
     checker_embedded: bool = True
     """The core process checks members itself, from the region of this installation."""
     gslb_report_to: str = Field(default="", pattern=r"^(https://[^\s/,]+/?(,https://[^\s/,]+/?)*)?$")
@@ -300,7 +308,8 @@ class Settings(BaseSettings):
     keystone_password_file: Path | None = None
     """File with the user's password, and nothing else."""
     keystone_ca: Path | None = None
-    """PEM file of authorities for Keystone's and Barbican's certificates. None: the machine's."""
+    """PEM file of authorities for certificates of Keystone, Barbican, and the Octavias and Neutrons of regions. None:
+    the machine's."""
 
     otel_endpoint: str = Field(default="", pattern=r"^(https?://[^\s/]+(/[^\s?#]*)?)?$")
     """URL of an OTLP receiver (`http://127.0.0.1:4318`) to which every process sends spans; empty: nowhere. Needs the

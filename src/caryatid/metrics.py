@@ -140,12 +140,21 @@ GSLB_STRAYS = _counter(
     "should be.",
     "what",
 )
+GSLB_FOLLOWED = _counter(
+    HOUSEKEEPING,
+    "caryatid_gslb_followed",
+    "What those who know of members elsewhere said of them: they are `there`, or `missing`, or it was `silent`.",
+    "outcome",
+)
 
 REPORTS = _counter(HEALTH, "caryatid_reports", "Datagrams from agents.", "verdict")
 STATUSES_WRITTEN = _counter(HEALTH, "caryatid_statuses_written", "Operating statuses that have changed.")
 HOSTS = _gauge(HEALTH, "caryatid_hosts", "Hosts, as this process hears them, if it is the one that judges.", "state")
 FAILOVERS = _counter(
-    HEALTH, "caryatid_failovers", "Amphorae that were found lost, and made due to be replaced.", "cause"
+    (HEALTH, HOUSEKEEPING),
+    "caryatid_failovers",
+    "Amphorae that were found lost, and made due to be replaced.",
+    "cause",
 )
 FAILOVERS_FROZEN = _gauge(
     HEALTH, "caryatid_failovers_frozen", "1 while nobody is held to be lost, because too many are silent."
@@ -200,6 +209,35 @@ WEBHOOK_SECONDS = _histogram(
 EVENT_FOLLOWERS = _gauge(API, "caryatid_event_followers", "Requests that wait for events, or stream them.")
 EVENT_LAG = _histogram(
     API, "caryatid_event_lag_seconds", "From an event's being written to its being handed to followers."
+)
+
+RAPI_SECONDS = _histogram(
+    HOUSEKEEPING,
+    "caryatid_rapi_seconds",
+    "From asking a cluster's RAPI to its answer, by what was asked for and what came of it: `ok`, or what was wrong.",
+    "call",
+    "outcome",
+    buckets=SLOW_S,
+)
+RAPI_SLOTS = _gauge(HOUSEKEEPING, "caryatid_rapi_slots", "Requests to RAPIs that are under way.")
+CLUSTER_JOBS = _counter(
+    HOUSEKEEPING,
+    "caryatid_cluster_jobs",
+    "Jobs of ours in clusters that have ended: `create` or `delete`, and as what.",
+    "act",
+    "outcome",
+)
+MACHINES_LOST = _counter(
+    HOUSEKEEPING,
+    "caryatid_machines_lost",
+    "Machines that were given up, and are replaced: `boot`, whose agents did not come in time; `gone`, the others.",
+    "cause",
+)
+MACHINES = _counted(
+    HOUSEKEEPING, "caryatid_machines", "Instances in clusters, by how far they are.", "cluster", "phase"
+)
+CLUSTER_SILENT_SECONDS = _counted(
+    HOUSEKEEPING, "caryatid_cluster_silent_seconds", "Since a cluster's RAPI has last answered.", "cluster"
 )
 
 AGENT_AMPHORAE = _gauge(

@@ -17,8 +17,10 @@ from caryatid.drivers.noop import EVERYTHING, NoopAmphoraDriver
 from caryatid.errors import Busy, Unauthorized
 from caryatid.model import AMPHORA, DELIVERY, HOST
 from caryatid.model.policy import Caller, Identified
-from caryatid.store import hosts, observations, rows
+from caryatid.store import clock, hosts, observations, rows
 from caryatid.store.database import Database
+from caryatid.store.gslb import enrolled
+from caryatid.store.gslb.enrolled import Enrolled
 from caryatid.store.hosts import Credential
 from caryatid.store.observations import Counters
 from tests.doors import open_door
@@ -30,6 +32,12 @@ AT = "2026-11-21T00:00:00.000000"
 V2 = "/v2/lbaas"
 GSLB = "/gslb/v1"
 AMPHORAE = "/v2/octavia/amphorae"
+CLUSTER = {
+    "rapi_url": "https://cluster.example:5080",
+    "rapi_user": "caryatid",
+    "rapi_password": "correct horse battery staple",
+    "nics": [{"network": "lb-mgmt", "uplink": "physnet1"}],
+}
 
 
 @dataclass
@@ -174,6 +182,7 @@ def balanced(world):
     ids["certificates"] = _first(api, "/v1/certificates", "certificates")
     ids["jobs"] = api.get("/v1/jobs?limit=1&resource_type=loadbalancer").json()["jobs"][0]["id"]  # a project's
     ids["hosts"] = _host(api)
+    ids["clusters"] = world.made("/v1/clusters", cluster={"name": f"west {uuid4()}", **CLUSTER})["id"]
     with api.door.database.transaction() as tx:
         counted = Counters(ids["listeners"], ids["amphorae"], ids["loadbalancers"], "e", bytes_in=1000, bytes_out=9000)
         observations.write_statistics(tx, [counted])
@@ -259,15 +268,36 @@ def names(world):
     pools = [world.made(f"{GSLB}/pools", pool=pool)["id"] for _ in "ab"]
     members = [world.made(f"{GSLB}/pools/{key}/pool_members", pool_member={"address": "192.0.2.1", "port": 80})["id"]
                for key in pools]  # fmt: skip
+    told = _passive(world, mark)
     rules = [{"countries": ["DE"], "pool_ids": [pools[0]]}]
     geomaps = [world.made(f"{GSLB}/geomaps", geomap={"name": "europe", "rules": rules})["id"] for _ in "ab"]
     name = {"fqdn": f"www.{zones[0]['name']}", "steering_policy": "geo", "geomap_id": geomaps[0]}
     gslb = world.made(f"{GSLB}/gslbs", gslb={**name, "pools": [{"pool_id": pools[0]}]})["id"]
     found = {"pools": pools, "monitors": monitors, "geomaps": geomaps, "regions": regions, "backends": backends}
     found["zones"] = [zone["id"] for zone in zones]
+    told["gslb checkers"] = _checker(world, regions[0])
     free = {f"gslb {what}": keys[1] for what, keys in found.items()}
     used = {f"used gslb {what}": keys[0] for what, keys in found.items()}
-    return {**free, **used, "gslb gslbs": gslb, "gslb pool_members": members[1], "zone": zones[0]["name"], "mark": mark}
+    named = {"zone": zones[0]["name"], "mark": mark}
+    return {**free, **used, **told, **named, "gslb gslbs": gslb, "gslb pool_members": members[1]}
+
+
+def _passive(world, mark):
+    """A monitor that is told, with a member in a pool that uses it."""
+    region = world.made(f"{GSLB}/regions", region={"name": f"t-{mark}"})["id"]
+    monitor = world.made(f"{GSLB}/monitors", monitor={"type": "passive", "regions": [region]})["id"]
+    pool = world.made(f"{GSLB}/pools", pool={"name": "told", "monitors": [{"monitor_id": monitor}]})["id"]
+    member = world.made(f"{GSLB}/pools/{pool}/pool_members", pool_member={"address": "192.0.2.4"})["id"]
+    return {"told regions": region, "told monitors": monitor, "told members": member}
+
+
+def _checker(world, region):
+    """A checker that has enrolled."""
+    key = str(uuid4())
+    with world.api.door.database.transaction() as tx:
+        ends_at = clock.now(tx) + 86_400
+        enrolled.keep(tx, Enrolled(key, region, "vantage1", "1.0", None, (), ends_at, seen_at=AT))
+    return key
 
 
 def _host(api):
@@ -316,6 +346,7 @@ def bodies(ids):
         "/v1/subscriptions/{id}/secret": {},
         "/v1/subscriptions/{id}/replay": {"after": "0"},
         "/v1/networks": {"network": {"name": "green"}},
+        "/v1/clusters": {"cluster": {"name": f"east {lb}", **CLUSTER}},
         "/v1/subnets": {"subnet": {"name": "g", "network_id": ids["networks"], "cidr": "127.98.0.0/24"}},
         "/v1/ports": {"port": {"name": "p", "subnet_id": ids["subnets"]}},
         "/v1/secrets": {"name": "key", "payload": "s3cret", "payload_content_type": "text/plain"},
@@ -338,6 +369,7 @@ def bodies(ids):
         f"{GSLB}/pools/{{id}}": {"pool": {"minimum_healthy": "50%"}},
         f"{GSLB}/pools/{{pool_id}}/pool_members/{{id}}": {"pool_member": {"weight": 5}},
         f"{GSLB}/monitors/{{id}}": {"monitor": {"fall": 2}},
+        f"{GSLB}/monitors/{{id}}/votes": {"votes": [_vote(ids)]},
         f"{GSLB}/regions/{{id}}": {"region": {"enabled": False}},
         f"{GSLB}/backends/{{id}}": {"backend": {"name_servers": [{"address": "192.0.2.53"}]}},
         f"{GSLB}/zones/{{id}}": {"zone": {"description": "ours"}},
@@ -364,12 +396,19 @@ def bodies(ids):
         "/v1/subnets/{id}": {"subnet": named},
         "/v1/ports/{id}": {"port": named},
         "/v1/hosts/{id}": {"host": {"capacity": 20}},
+        "/v1/clusters/{id}": {"cluster": {"enabled": False}},
     }
     return {("POST", path): body for path, body in posts.items()} | {("PUT", path): body for path, body in puts.items()}
 
 
+def _vote(ids):
+    return {"member_id": ids["told members"], "region_id": ids["told regions"], "vote": "DOWN", "reason": "maintenance"}
+
+
 def asked(operation, ids):
     """The request that does what the operation is for; its refusals begin from there."""
+    if operation.path.endswith("/votes"):
+        ids = {**ids, "gslb monitors": ids["told monitors"]}
     found = Asked(operation.method, filled(operation.path, ids), bodies(ids).get((operation.method, operation.path)))
     if operation.takes is not None and not operation.takes.is_json:
         found.content, found.headers = b"s3cret", {"Content-Type": "text/plain"}
@@ -401,6 +440,8 @@ def prepared(world, operation, ids):
     elif place == ("POST", f"{V2}/healthmonitors"):
         world.api.delete(f"{V2}/healthmonitors/{ids['healthmonitors']}")
         world.api.settle()
+    elif place == ("DELETE", f"{GSLB}/checkers/{{id}}"):
+        world.api.put(f"{GSLB}/checkers/{ids['gslb checkers']}/revoke")
     elif place == ("PUT", "/v1/jobs/{id}/cancel"):
         asked_for = world.api.put(f"{V2}/loadbalancers/{ids['loadbalancers']}/failover")
         ids["jobs"] = asked_for.headers["caryatid-job"]

@@ -11,10 +11,11 @@ import pytest
 
 from caryatid.config import Settings
 from caryatid.control import authority
-from caryatid.control.gslb import tokens, trials
+from caryatid.control.gslb import revoking, tokens, trials
 from caryatid.control.gslb.votes import share_of
 from caryatid.errors import Refused
 from caryatid.model import GSLB, GSLB_MEMBER, GSLB_MONITOR, GSLB_POOL, GSLB_REGION
+from caryatid.model.policy import Caller
 from caryatid.plan import certificates
 from caryatid.store import rows, work
 from caryatid.store.database import Database
@@ -47,6 +48,7 @@ from tests.conducting import conducted
 from tests.doors import open_door
 
 LATE_S = 30
+ADMIN = Caller("root", "p1", is_admin=True)
 
 
 @pytest.fixture
@@ -193,6 +195,54 @@ def test_whoever_was_revoked_or_is_of_a_region_that_is_disabled_or_gone_is_refus
         await refused(place, lambda tx, _region, welcome: enrolled.revoke(tx, welcome.checker_id))
 
     told(registry, story)
+
+
+def test_one_that_is_revoked_is_refused_at_once_in_what_it_waits_for_too_and_the_others_are_not(registry):
+    async def story(place):
+        region = place.region()
+        place.orchard.whole()
+        (welcome, revoked), (_, other) = await place.checker(region), await place.checker(region)
+        door = open_door(registry.database, registry.settings)
+        held = [one.share for one in (await revoked.shares(Seat(checker="c1"))).held]
+        await other.shares(Seat(checker="c2"))
+        known = await revoked.wanted(Known(checker="c1", shares=held))
+        waiting = [
+            asyncio.create_task(client.wanted(Known(checker=name, checks=known.checks, shares=held, wait_s=LATE_S - 1)))
+            for client, name in ((revoked, "c1"), (other, "c2"))
+        ]
+        trying = asyncio.create_task(revoked.tests(Done(checker="c1", wait_s=LATE_S - 1)))
+        await asyncio.wait([*waiting, trying], timeout=0.3)
+        revoking.revoke(door, ADMIN, welcome.checker_id)
+        for act in acts(revoked):
+            with pytest.raises(ConductorDenied, match="403"):
+                await act
+        for poll in (waiting[0], trying):
+            with pytest.raises(ConductorDenied, match="none of ours, or not any more"):
+                await poll
+        assert not waiting[1].done()
+        taken = await other.shares(Seat(checker="c2"))
+        waiting[1].cancel()
+        await asyncio.gather(waiting[1], return_exceptions=True)
+        await closing(revoked, other)
+        return [one.share for one in taken.held]
+
+    assert told(registry, story) == list(range(SHARES))
+
+
+def test_that_a_checker_was_heard_of_is_known(registry):
+    async def story(place):
+        welcome, client = await place.checker(place.region())
+        with registry.database.read() as tx:
+            before = enrolled.shown(tx, welcome.checker_id)
+        await client.stand(Standing(name="m7", release="1.2"))
+        await client.close()
+        with registry.database.read() as tx:
+            return before, enrolled.shown(tx, welcome.checker_id)
+
+    before, after = told(registry, story)
+    assert (before["seen_at"], before["name"], before["release"]) == (None, "c1", "")
+    assert (after["name"], after["release"]) == ("m7", "1.2")
+    assert after["seen_at"]
 
 
 def test_a_region_is_told_its_checks_and_again_when_they_have_changed(registry):

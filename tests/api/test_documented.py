@@ -12,10 +12,13 @@ from caryatid.api.app import operations
 from caryatid.api.conditions import conditions
 from caryatid.config import Settings
 from caryatid.model import AMPHORA
+from caryatid.model.cluster import Machine, MachineWish
 from caryatid.model.policy import RULES
 from caryatid.store import rows
+from caryatid.store.ganeti import machines
 from tests.api.asking import (
     AMPHORAE,
+    CLUSTER,
     GSLB,
     NOWHERE,
     SUBNET,
@@ -295,10 +298,26 @@ def revoked(world, operation, ids):
     return Asked("PUT", filled(operation.path, ids))
 
 
+def of_believed(world, operation, ids):
+    return asked(operation, ids)
+
+
 def full_host(world, operation, ids):
     with world.api.door.database.transaction() as tx:
         row = AMPHORA.load({**rows.get(tx, AMPHORA, ids["amphorae"]), "compute_id": ids["hosts"]})
         rows.change(tx, AMPHORA, row, at="2026-11-21T00:00:00.000000")
+    return Asked("DELETE", filled(operation.path, ids))
+
+
+def taken_cluster(world, operation, ids):
+    other = world.made("/v1/clusters", cluster={"name": f"other {uuid4()}", **CLUSTER})["name"]
+    return Asked("PUT", filled(operation.path, ids), {"cluster": {"name": other}})
+
+
+def with_machine(world, operation, ids):
+    key = str(uuid4())
+    with world.api.door.database.transaction() as tx:
+        machines.add(tx, Machine(key, None, ids["clusters"], f"amphora-{key}", MachineWish(), "WANTED", 1.0))
     return Asked("DELETE", filled(operation.path, ids))
 
 
@@ -376,10 +395,14 @@ CONFLICTS = {
     ("POST", "/v1/ports"): taken_port,
     ("DELETE", "/v1/ports/{id}"): vip_port,
     ("DELETE", f"{AMPHORAE}/{{id}}"): healthy,
+    ("POST", "/v1/clusters"): again,
+    ("PUT", "/v1/clusters/{id}"): taken_cluster,
+    ("DELETE", "/v1/clusters/{id}"): with_machine,
     ("PUT", "/v1/hosts/{id}/drain"): revoked,
     ("PUT", "/v1/hosts/{id}/enable"): revoked,
     ("PUT", "/v1/hosts/{id}/evacuate"): revoked,
     ("DELETE", "/v1/hosts/{id}"): full_host,
+    ("DELETE", f"{GSLB}/checkers/{{id}}"): of_believed,
 }
 
 
@@ -420,15 +443,10 @@ def plain_servers(method, collection, wrapper, **wish):
     return ask
 
 
-def unbuilt(world, request, ids):
-    return Asked("POST", request.path, {"pool_member": {"type": "octavia_lb", "loadbalancer_id": NOWHERE}})
-
-
 UNSUPPORTED = {
     ("POST", f"{GSLB}/gslbs"): plain_servers("POST", "gslbs", "gslb", steering_policy="geo"),
     ("PUT", f"{GSLB}/gslbs/{{id}}"): plain_servers("PUT", "gslbs", "gslb", steering_policy="geo"),
     ("PUT", f"{GSLB}/pools/{{id}}"): plain_servers("PUT", "pools", "pool", member_policy="weighted"),
-    ("POST", GSLB_MEMBERS): unbuilt,
     ("POST", MEMBERS): other_family,
     ("PUT", MEMBERS): other_family,
     ("POST", f"{V2}/flavorprofiles"): topology,

@@ -71,3 +71,10 @@ def test_a_command_line_that_makes_no_sense_ends_with_2():
     assert CliRunner().invoke(cli, ["lb", "lost"]).exit_code == 2
     assert CliRunner().invoke(cli, ["lb", "show"]).exit_code == 2
     assert CliRunner().invoke(cli, ["lb", "create", "--admin-state", "x"]).exit_code == 2
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_every_group_says_what_its_commands_are_for(name):
+    result = CliRunner().invoke(cli, [name, "--help"])
+    assert result.exit_code == 0, result.output
+    assert all(verb in result.output for verb in (*GROUPS[name].verbs, *GROUPS[name].extra))

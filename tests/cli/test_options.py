@@ -155,6 +155,7 @@ def test_what_is_nested_is_said_in_a_line_and_by_name(kind, name, given, meant, 
 
 def test_parts_of_global_load_balancing_are_named_by_their_own_kinds():
     assert flags(GSLB_MEMBER, "pool_id") == {"--pool", "--pool-id"}
+    assert flags(GSLB_MEMBER, "port_id") == {"--port-id"}, "a port is a number there"
     assert flags(GSLB, "fallback_pool_id") == {"--fallback-pool", "--fallback-pool-id"}
     assert flags(GSLB_ZONE, "backend_id") == {"--backend", "--backend-id"}
     assert flags(GSLB_MONITOR, "regions") == {"--region", "--regions"}

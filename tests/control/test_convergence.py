@@ -20,7 +20,7 @@ from caryatid.control.door import Door, provider
 from caryatid.control.reconcile import attend
 from caryatid.drivers.amphora.base import TimeOutException
 from caryatid.drivers.identity.noauth import NoAuthDriver
-from caryatid.drivers.noop import WORLD, NoopAmphoraDriver, NoopNetworkDriver, NoopSecretsDriver
+from caryatid.drivers.noop import WORLD, NoopAmphoraDriver, NoopComputeDriver, NoopNetworkDriver, NoopSecretsDriver
 from caryatid.errors import CaryatidError, LeaseLost
 from caryatid.model import AMPHORA, FLAVOR, FLAVORPROFILE, LISTENER, LOADBALANCER, MEMBER, POOL, PORT
 from caryatid.model.policy import Caller
@@ -66,7 +66,7 @@ class World(RuleBasedStateMachine):
             delete_deadline_s=1e9,
             builds_at_once=2,
         )
-        providers = provider(known, NoopAmphoraDriver(), NoopNetworkDriver())
+        providers = provider(NoopAmphoraDriver(), NoopComputeDriver(), NoopNetworkDriver())
         self.door = Door(Database(url), providers, known, NoopSecretsDriver(), NoAuthDriver())
         initial.ensure(self.door)
         profile = {"name": "p", "provider_name": "amphora", "flavor_data": '{"spares": 1}'}

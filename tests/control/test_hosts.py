@@ -15,6 +15,7 @@ from caryatid.control.attempt import Attempt
 from caryatid.control.housekeeping import remove_buried
 from caryatid.control.initial import SUBNET_ID
 from caryatid.control.reconcile import attend
+from caryatid.drivers.compute.hosts import HostsDriver
 from caryatid.errors import Conflict, NotFound, Refused
 from caryatid.model import (
     AMPHORA,
@@ -375,7 +376,7 @@ def test_room_is_counted_again_under_the_lock(new_database, tmp_path, world, cal
 
     def place_late():
         with database.transaction() as tx:
-            placing.gather(tx, trees.load(tx, second), (), made=False)
+            placing.gather(tx, trees.load(tx, second), (), HostsDriver())
 
     monkeypatch.setattr(placing.host_store, "lock", late)
     thread = threading.Thread(target=place_late)
@@ -383,7 +384,7 @@ def test_room_is_counted_again_under_the_lock(new_database, tmp_path, world, cal
     assert looked.wait(30)
     monkeypatch.setattr(placing.host_store, "lock", lock)
     with database.transaction() as tx:
-        placing.gather(tx, trees.load(tx, first), (), made=False)
+        placing.gather(tx, trees.load(tx, first), (), HostsDriver())
     placed.set()
     thread.join(30)
     assert show(door, HOST, a)["used"] == 1

@@ -54,9 +54,10 @@ def test_only_a_higher_generation_overtakes():
 def test_many_refusals_are_one_short_sentence_after_the_other():
     refusals = Refusals()
     for number in range(100):
-        refusals.add(f"Name {number}.")
-    with pytest.raises(DnsRefusedError, match=rf"^Name 0\..*\(And {100 - SENTENCES_MAX} more\.\)$"):
+        refusals.add(f"Name {number}.", Publication(None, f"n{number}.example.test.", "A", 1))
+    with pytest.raises(DnsRefusedError, match=rf"^Name 0\..*\(And {100 - SENTENCES_MAX} more\.\)$") as refused:
         refusals.end()
+    assert refused.value.refused["n99.example.test.", "A"] == "Name 99."
 
 
 @pytest.mark.parametrize(("given", "read"), [(True, True), (False, False), ("true", True), ("false", False)])

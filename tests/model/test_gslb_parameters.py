@@ -5,7 +5,7 @@ from importlib.metadata import entry_points
 
 import pytest
 
-from caryatid.model.gslb.parameters import PARAMETERS, codes, faults
+from caryatid.model.gslb.parameters import PARAMETERS, PASSIVE, codes, faults, references
 from caryatid.model.gslb.patterns import compiled
 
 GOOD = {
@@ -20,14 +20,30 @@ def wrong(kind, **parameters):
     return sorted(fault.attribute for fault in faults(kind, {**GOOD.get(kind, {}), **parameters}))
 
 
-@pytest.mark.parametrize("kind", PARAMETERS)
+TRIED = [kind for kind in PARAMETERS if kind != PASSIVE]
+
+
+@pytest.mark.parametrize("kind", TRIED)
 def test_each_type_takes_little_and_nothing_that_it_does_not_know(kind):
     assert wrong(kind, max_rtt_ms=80) == []
     assert wrong(kind, expected_cods="200") == ["parameters.expected_cods"]
 
 
 def test_every_type_that_is_built_in_can_be_made_by_a_checker():
-    assert {point.name for point in entry_points(group="caryatid.checks")} >= {*PARAMETERS}
+    assert {point.name for point in entry_points(group="caryatid.checks")} >= {*TRIED}
+
+
+def test_what_is_told_takes_how_long_it_lasts_and_nothing_else():
+    assert wrong(PASSIVE) == wrong(PASSIVE, valid_s=60) == []
+    assert wrong(PASSIVE, valid_s=0.5) == wrong(PASSIVE, valid_s="60") == ["parameters.valid_s"]
+    assert wrong(PASSIVE, max_rtt_ms=80) == ["parameters.max_rtt_ms"]
+
+
+def test_references_are_those_of_checks_over_tls_and_a_plugin_s_are_its_own():
+    named = {"client_cert_ref": "k:a", "ca_ref": None}
+    assert references("https", named) == {"client_cert_ref": "k:a"}
+    assert references("mysql", named) == references("tcp", named) == {}
+    assert wrong("mysql", **named) == []
 
 
 def test_plugins_judge_theirs_themselves():

@@ -69,7 +69,12 @@ def test_one_pool_alone_sheds_nothing():
     ({"address": "192.0.2.1", "loadbalancer_id": OTHER, "region_id": OTHER}, {"loadbalancer_id", "region_id"}),
     ({"type": "hostname", "hostname": "a.example.org", "monitor_address": "127.0.0.1"}, {"monitor_address"}),
     ({"type": "load_balancer", "loadbalancer_id": OTHER, "region_id": OTHER}, set()),
-    ({"type": "octavia_lb", "loadbalancer_id": OTHER}, set()),
+    ({"type": "octavia_lb", "loadbalancer_id": OTHER, "region_id": OTHER}, set()),
+    ({"type": "neutron_port", "port_id": OTHER, "region_id": OTHER}, set()),
+    ({"type": "neutron_port", "port_id": OTHER, "region_id": OTHER, "loadbalancer_id": OTHER}, {"loadbalancer_id"}),
+    ({"type": "load_balancer", "loadbalancer_id": OTHER, "port_id": OTHER}, {"port_id"}),
+    ({"type": "octavia_lb", "loadbalancer_id": OTHER, "region_id": OTHER, "address": "192.0.2.1"}, {"address"}),
+    ({"type": "pigeon", "region_id": OTHER, "port_id": OTHER}, {"region_id", "port_id"}),
     ({"type": "fax"}, {"type"}),
     ({"address": "169.254.169.254"}, {"address"}),
 ])  # fmt: skip
@@ -88,6 +93,10 @@ def test_a_place_is_an_address_and_a_port_whatever_it_is_called():
     assert len({rules.place(one) for one in names}) == 1
     lofts = (member(type="pigeon", parameters={"loft": loft}) for loft in "12")
     assert len({rules.place(one) for one in lofts}) == 2
+    moved = (member(type="pigeon", parameters={"loft": "1"}, address=address) for address in ("192.0.2.1", "192.0.2.2"))
+    assert len({rules.place(one) for one in moved}) == 1, "where it was found is not what it is"
+    ports = (member(type="neutron_port", port_id=port, region_id=OTHER) for port in (OTHER, OTHER[::-1]))
+    assert len({rules.place(one) for one in ports}) == 2
 
 
 @pytest.mark.parametrize("word", ["IP", "ip", "Ip"])

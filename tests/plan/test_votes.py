@@ -54,6 +54,17 @@ def test_a_vote_counts_until_it_has_not_been_confirmed_for_three_intervals_and_t
     assert (late.word, late.sufficient, late.fresh) == ("UP", False, 0)
 
 
+def test_what_users_tell_counts_for_as_long_as_its_monitor_says_and_is_evidence_enough_of_one_region():
+    told = replace(MONITOR, told_s=600.0)
+    assert good_s(told) == 600.0
+    state = judged("D", "UP", told, NOW + 599.0)
+    assert (state.word, state.agreed, state.expires_at) == ("DOWN", True, NOW + 600.0)
+    assert state.why({}).startswith("DOWN as told for 1 of 1 regions")
+    late = judged("D", "UP", told, NOW + 600.0)
+    assert (late.word, late.sufficient, late.agreed) == ("UP", False, False)
+    assert not judged("D", "UP").agreed, "one checker alone is not"
+
+
 def test_the_first_vote_to_expire_is_told():
     said = [replace(vote, confirmed_at=NOW - number) for number, vote in enumerate(votes("UUU"))]
     assert check(MONITOR, said, REGIONS, "UP", Look(NOW)).expires_at == NOW - 2 + LASTS_S

@@ -9,7 +9,6 @@ import pytest
 from bench.waiting import until
 from caryatid.config import Settings
 from caryatid.control import initial
-from caryatid.control.gslb import publishing
 from caryatid.drivers.dns.base import DnsError
 from caryatid.drivers.noop import WORLD
 from caryatid.model import GSLB
@@ -20,12 +19,6 @@ from tests.doors import open_door
 
 A, B = "192.0.2.1", "192.0.2.2"
 DEADLINE_S = 30
-
-
-@pytest.fixture(autouse=True)
-def soon(monkeypatch):
-    """Nobody is asked for long."""
-    monkeypatch.setattr(publishing, "VERIFY_S", 0.3)
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import json
 import sqlite3
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from sqlalchemy import text
 
 from caryatid.store import migrate
 from caryatid.store.database import Database
+from caryatid.store.gslb import elsewhere
 
 
 def test_migrations_make_the_tables_that_the_code_declares(empty_url):
@@ -19,6 +21,21 @@ def test_a_database_is_checked_before_it_is_used(empty_url):
     assert not migrate.check(empty_url)
     migrate.upgrade(empty_url)
     assert migrate.check(empty_url)
+
+
+def test_members_that_plugins_found_are_followed_from_where_they_were(empty_url):
+    migrate.upgrade(empty_url, "0017")
+    member = "INSERT INTO gslb_member (id, created_at, project_id, pool_id, address, spec) VALUES"
+    database = Database(empty_url)
+    with database.transaction() as tx:
+        for key, kind in (("a", "pigeon"), ("b", "ip")):
+            spec = json.dumps({"type": kind})
+            tx.connection.execute(text(f"{member} ('{key}', 'now', 'p', 'q', '192.0.2.1', :spec)"), {"spec": spec})
+    migrate.upgrade(empty_url)
+    with database.read() as tx:
+        (known,) = elsewhere.of(tx, ["a", "b"]).values()
+    assert (known.member_id, known.addresses, known.word) == ("a", ("192.0.2.1",), None)
+    database.close()
 
 
 def test_migrating_twice_changes_nothing(empty_url):

@@ -36,6 +36,7 @@ from caryatid.control.attempt import Attempt
 from caryatid.control.door import Door, provider
 from caryatid.control.reconcile import attend
 from caryatid.drivers.amphora.haproxy import HaproxyDriver
+from caryatid.drivers.compute.hosts import HostsDriver
 from caryatid.drivers.identity.noauth import NoAuthDriver
 from caryatid.drivers.network.loopback import LoopbackDriver
 from caryatid.drivers.noop import NoopSecretsDriver
@@ -203,9 +204,9 @@ class World(RuleBasedStateMachine):
         context = client_context(self.machine.ca, self.machine.credentials("controller", "c1"))
         self.client = Unsteady(self.machine.url, HOST_ID, context)
         known = Settings(state_dir=self.directory, delete_deadline_s=1e9)
-        drivers = HaproxyDriver(Setup(Alone(self.client))), LoopbackDriver()
+        drivers = HaproxyDriver(Setup(Alone(self.client))), HostsDriver(), LoopbackDriver()
         database = Database(f"sqlite:///{self.directory}/caryatid.db")
-        self.door = Door(database, provider(known, *drivers), known, NoopSecretsDriver(), NoAuthDriver())
+        self.door = Door(database, provider(*drivers), known, NoopSecretsDriver(), NoAuthDriver())
         initial.ensure(self.door)
         at = "2026-11-21T00:00:00.000000"
         host = HOST.model(id=HOST_ID, created_at=at, name="h1", agent_url=self.machine.url, capacity=100)

@@ -11,6 +11,7 @@ import pytest
 
 from bench.installation import Installation
 from bench.waiting import free_port
+from caryatid.places import ADMIN_TOKEN
 from tests.loaded import Loaded
 from tests.shell import Shell, as_printed, steps
 
@@ -29,6 +30,8 @@ SERVED = (
 UNSERVED = ("udp", "pair")
 """They need networks that not every machine has; what carries datagrams and pairs is tested in tests/system/site."""
 STANDALONE = "backup-restore upgrade"
+ELSEWHERE = "ganeti amphora-image"
+"""They need a Ganeti: typed in tests/ganeti."""
 URL = "http://127.0.0.1:9876"
 NAME_SERVER = "-p 5300"
 pytestmark = pytest.mark.timeout(240)
@@ -65,7 +68,9 @@ def installation(*, noop: bool = False, names: bool = False) -> Installation:
     if names:
         environment["CARYATID_DNS_LISTEN"] = f"127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
         environment["CARYATID_GSLB_ALLOWED_TARGETS"] = "127.0.0.0/8"
-    return Installation(noop=noop, environment=environment)
+    made = Installation(noop=noop, environment=environment)
+    made.environment["CARYATID_GSLB_FOLLOW_TOKEN_FILE"] = str(made.directory / ADMIN_TOKEN)
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -107,5 +112,5 @@ def test_a_backup_is_restored_and_an_upgrade_is_made_as_they_say(loaded: Loaded)
 
 
 def test_every_guide_is_typed() -> None:
-    named = {page for pages in (*SERVED, *UNSERVED, STANDALONE) for page in pages.split()}
+    named = {page for pages in (*SERVED, *UNSERVED, STANDALONE, ELSEWHERE) for page in pages.split()}
     assert {path.stem for path in GUIDES.glob("*.md")} - {"index"} == {page for page in named if "/" not in page}

@@ -262,6 +262,8 @@ def _address(url: str) -> IPv4Address | IPv6Address | None:
 
 def read_token(settings: AgentSettings) -> EnrolmentToken:
     """Raises NotEnrolled if there is none to read, ConductorRefused if it is none."""
+    if settings.token:
+        return EnrolmentToken.decode(settings.token)
     if settings.token_file is None:
         raise NotEnrolled("This host is not enrolled; give the file that holds its enrolment token.")
     try:

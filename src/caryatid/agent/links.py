@@ -126,7 +126,10 @@ class Links:
             )
 
     def add_macvlan(self, parent: str, name: str, namespace: int, mac: str) -> None:
-        """One with this MAC on `parent`, in the namespace; those on the same parent reach each other."""
+        """One with this MAC on `parent`, in the namespace; those on the same parent reach each other.
+
+        No interface here may be called so: older kernels (Linux 6.1) look for the name on this side, too.
+        """
         with _allowed("macvlan", name):
             self._netlink.link(
                 "add",
@@ -137,6 +140,11 @@ class Links:
                 net_ns_fd=namespace,
                 address=mac,
             )
+
+    def rename(self, name: str, wanted: str) -> None:
+        """It must be down."""
+        with _allowed("renaming", name):
+            self._netlink.link("set", index=self._index(name), ifname=wanted)
 
     def enslave(self, name: str, bridge: str) -> None:
         with _allowed("port of a bridge", name):

@@ -146,7 +146,7 @@ def _make_interfaces(wanted: Connection, links: Links) -> None:
         names = {name for _, name, _ in wanted.legs()}
         right = {name for index, name, leg in wanted.legs() if _fits(wanted, index, leg, present.get(name), links)}
         for name in present.keys() - right:
-            if name.startswith("eth"):
+            if name.startswith(("eth", host.PORTS)):
                 inside.remove(name)
         missing = names - right
     with _descriptor(wanted.space) as space:
@@ -181,7 +181,9 @@ def _wire(wanted: Connection, links: Links, index: int, leg: WireLeg, space: int
     uplink = uplink_of(leg, wanted.uplinks)
     host.prepare(uplink, links)
     if uplink.how == "macvlan":
-        links.add_macvlan(uplink.interface, name, space, mac)
+        links.add_macvlan(uplink.interface, port, space, mac)  # the host may have an `eth0` itself
+        with wanted.space.entered(), Links() as inside:
+            inside.rename(port, name)
         return
     links.add_veth(port, name, space, mac)
     links.enslave(port, host.device(uplink))

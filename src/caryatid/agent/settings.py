@@ -116,6 +116,8 @@ class AgentSettings:
     """User of HAProxy's workers, if the agent is root; empty: the agent's own. See worker_user."""
     token_file: Path | None = None
     """Holds the enrolment token; read once, only while the host is not enrolled. `-` is standard input."""
+    token: str = field(default="", repr=False)
+    """The token itself, if it came otherwise."""
     name: str = field(default_factory=lambda: os.uname().nodename)
     """What the host calls itself."""
     capacity: int = 1000

@@ -140,6 +140,7 @@ class Call:
         return await aside(function, *args, **kwargs)
 
 
+DIGITS_MAX = 18
 THREADS_MAX = 16
 """Requests of a process that may be at the database at a time: fewer than it has connections, so that the loop,
 which reads by itself, never waits for one."""
@@ -169,6 +170,17 @@ def boolean(name: str, text: str) -> bool:
         return False
     why = f"Value: '{text[:200]}'. Value not an unambiguous boolean: {text[:200]}"
     raise Refused([Fault(f"Invalid input for field/attribute {name}. {why}", name)])
+
+
+def limited(text: str | None, default: int, most: int) -> int:
+    """How many are wanted (`limit` of a query): from 1 to `most`. Raises Refused."""
+    if text is None:
+        return default
+    limit = int(text) if text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX else 0
+    if not 1 <= limit <= most:
+        why = f"Value: '{text[:200]}'. Value should be a number from 1 to {most}"
+        raise Refused([Fault(f"Invalid input for field/attribute limit. {why}", "limit")])
+    return limit
 
 
 def seconds(name: str, text: str, most: float) -> float:

@@ -3,7 +3,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
 from ssl import DER_cert_to_PEM_cert
 from time import monotonic
@@ -17,6 +17,7 @@ from caryatid import log, metrics
 from caryatid.control.authority import Registry
 from caryatid.control.gslb import checkers, reports, shares, trials, votes
 from caryatid.control.gslb.checks import Checks
+from caryatid.control.gslb.revoking import REVOKED
 from caryatid.errors import Forbidden, TooMany
 from caryatid.model import GSLB
 from caryatid.store.gslb.trials import ASKED
@@ -37,8 +38,8 @@ RATE: Final = 100.0
 BURST: Final = 300.0
 """The same at once."""
 PEERS_MAX: Final = 10_000
-BELIEVED_S: Final = 1.0
-"""For so long who was let in is let in."""
+SEEN_S: Final = 10.0
+"""That somebody was heard of is written down no more often."""
 
 Speaking = Callable[["Peer", Request], Awaitable[Response]]
 
@@ -56,13 +57,13 @@ class Checking:
     def __init__(self, registry: Registry, news: News, *, rate: float = RATE, burst: float = BURST) -> None:
         self._registry, self._news, self._rate, self._burst = registry, news, rate, burst
         self._database = registry.database
-        self._checks = Checks(registry.database, registry.settings)
+        self._checks = Checks(registry.database, registry.settings, registry.master)
         self._moved = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
         self._first = asyncio.Lock()
         self._began = monotonic()
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        self._believed: OrderedDict[Peer, float] = OrderedDict()
+        self._seen: OrderedDict[str, float] = OrderedDict()
 
     def routes(self) -> list[Route]:
         """All under `/v1/checks`."""
@@ -104,18 +105,22 @@ class Checking:
     async def sit(self, peer: Peer, request: Request) -> Response:
         seat = _spoken(await body(request, Seat))
         beginning = monotonic() < self._began + LEASE_S
-        held = await aside(shares.sit, self._database, peer.region_id, seat, beginning=beginning)
+        region_id, key = peer.region_id, peer.id
+        held = await aside(shares.sit, self._database, region_id, seat, beginning=beginning, enrolled_id=key)
         return told(Shares(held=held, checks=await self._version(peer)))
 
     async def wanted(self, peer: Peer, request: Request) -> Response:
-        """At once if they are others than those that are known, else as soon as they are, or when time is over."""
+        """At once if they are others than those that are known, else as soon as they are, or when time is over. Who is
+        revoked meanwhile, is refused then."""
         known = _spoken(await body(request, Known))
         deadline = monotonic() + known.wait_s
         while (version := await self._version(peer)) == known.checks and version:
             left_s = deadline - monotonic()
             if left_s <= 0 or self._news.closing:
                 return written(b'{"checks":"%s","wanted":[]}' % version.encode())
-            await _within(self._moved.wait(), left_s)
+            number = self._news.number(REVOKED)
+            await self._believe(peer)
+            await _first(self._moved.wait(), self._news.after(REVOKED, number, left_s))
         return written(await aside(self._checks.answer, peer.region_id, known.shares))
 
     async def votes(self, peer: Peer, request: Request) -> Response:
@@ -128,7 +133,8 @@ class Checking:
         deadline = monotonic() + done.wait_s
         while True:
             number = self._news.number(ASKED)
-            given = await aside(trials.exchange, self._database, peer.region_id, done)
+            await self._believe(peer)
+            given = await aside(trials.exchange, self._database, peer.region_id, done, self._registry.master)
             done = done.model_copy(update={"tried": []})
             left_s = deadline - monotonic()
             if given.trials or left_s <= 0 or self._news.closing:
@@ -162,13 +168,14 @@ class Checking:
             raise TooMany("This checker asks too often.", 1)
 
     async def _believe(self, peer: Peer) -> None:
-        now = monotonic()
-        if self._believed.get(peer, 0.0) > now:
-            return
+        """Raises Forbidden for one that is revoked, from the moment on at which it is."""
         await aside(checkers.may_speak, self._registry, peer.id, peer.region_id)
-        self._believed[peer] = now + BELIEVED_S
-        if len(self._believed) > PEERS_MAX:
-            self._believed.popitem(last=False)
+        now = monotonic()
+        if self._seen.get(peer.id, -SEEN_S) + SEEN_S <= now:
+            self._seen[peer.id] = now
+            if len(self._seen) > PEERS_MAX:
+                self._seen.popitem(last=False)
+            await aside(checkers.seen, self._registry, peer.id)
 
     async def _version(self, peer: Peer) -> str:
         """Of what the region has to check. From now on we look whenever it may be otherwise."""
@@ -214,9 +221,12 @@ def _spoken(said: Any) -> Any:
     return said
 
 
-async def _within(waiting: Awaitable[object], timeout_s: float) -> None:
+async def _first(*waits: Coroutine[Any, Any, object]) -> None:
+    """One of these, each of which ends, is over."""
+    tasks = [asyncio.create_task(wait) for wait in waits]
     try:
-        async with asyncio.timeout(timeout_s):
-            await waiting
-    except TimeoutError:
-        pass
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

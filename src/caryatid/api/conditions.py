@@ -66,6 +66,8 @@ NO_ZONE = "No zone of the project, or shared, holds the name."
 STRANGE = "A pool, monitor, geomap or region that it names is not there, or not the project's."
 NO_POLICY = "The zone's DNS servers cannot do the policy, or what its pools ask for; the answer names those that can."
 NO_MEMBER = "There is no such type, an address may not be checked, or the load balancer is not there for the project."
+NO_PLACE = "The region does not say where its Octavia or Neutron is, or that knows no such thing of the project."
+BUSY_ELSEWHERE = "Too many wishes wait for whoever knows where such members are."
 SAME_PLACE = "Another member of the pool is in its place."
 NO_CHECK = "There is no such check, or it does not know a parameter; a region is not there."
 NO_PROGRAM = "It runs a program, which is an administrator's to ask for."
@@ -185,12 +187,18 @@ RAISED: dict[str, Said] = {
     "host:put_drain": {409: ("It is revoked.",)},
     "host:put_enable": {409: ("It is revoked.",)},
     "host:put_evacuate": {409: ("It is revoked.",)},
+    "cluster:post": {400: ("It has no password.",), 409: ("A cluster of that name is there already.",)},
+    "cluster:put": {
+        400: ("It has another `rapi_url`, and no password for that.",),
+        409: ("A cluster of that name is there already.",),
+    },
+    "cluster:delete": {409: ("It has machines of ours.",)},
     "host:delete": {409: ("It is not revoked, and has amphorae, or some to be removed.",)},
     "secret:post": {501: ("Secrets are kept elsewhere: the secrets driver is neither `local` nor `noop`.",)},
     "container:post": {501: ("Secrets are kept elsewhere: the secrets driver is neither `local` nor `noop`.",)},
     "event:get_all": {
         400: ("A type is none that there is; a time, a number or the cursor cannot be read.",),
-        410: ("The event that `after` names was removed by age, or the database restored: some may be missing.",)
+        410: ("The event that `after` names was removed by age, or the database restored: some may be missing.",),
     },
     "job:put_cancel": {409: ("It is a wish, which is changed back instead; it has begun, or has ended.",)},
     "quota:get_one": {404: (NO_PROJECT,)},
@@ -219,18 +227,30 @@ RAISED: dict[str, Said] = {
     "gslb_pool:put": {400: (STRANGE,), 501: ("The DNS servers of a gslb that uses it cannot do what it says.",)},
     "gslb_pool:delete": {409: ("A gslb or a geomap uses it.",)},
     "gslb_member:post": {
-        400: (NO_MEMBER, "The pool has `members_max` members."),
+        400: (NO_MEMBER, NO_PLACE, "The pool has `members_max` members."),
         409: (SAME_PLACE,),
-        501: ("Members of the type are not built yet.",),
+        503: (BUSY_ELSEWHERE,),
     },
-    "gslb_member:put": {400: (NO_MEMBER,), 409: (SAME_PLACE,)},
-    "gslb_monitor:post": {400: (NO_CHECK,), 403: (NO_PROGRAM,)},
-    "gslb_monitor:put": {400: (NO_CHECK,), 403: (NO_PROGRAM,)},
+    "gslb_member:put": {400: (NO_MEMBER,), 409: (SAME_PLACE,), 503: (BUSY_ELSEWHERE,)},
+    "gslb_monitor:post": {400: (NO_CHECK, REFERENCE), 403: (NO_PROGRAM,), 503: (KEY_STORE,)},
+    "gslb_monitor:put": {400: (NO_CHECK, REFERENCE), 403: (NO_PROGRAM,), 503: (KEY_STORE,)},
     "gslb_monitor:delete": {409: ("A pool uses it.",)},
     "gslb_monitor:post_test": {
-        400: ("It names neither a member nor an address, or both; it is not the project's, or may not be checked.",),
+        400: (
+            "It names neither a member nor an address, or both; it is not the project's, or may not be checked.",
+            "The monitor is of type passive, and tries nothing.",
+        ),
         503: ("Many others are being tried.",),
     },
+    "gslb_monitor:put_votes": {
+        400: (
+            "The monitor is not of type passive.",
+            "There are more than 1,000 votes, or none.",
+            "A member is not there, not the project's, or in no pool that uses the monitor.",
+            "A region is none of the monitor's, or disabled.",
+        ),
+    },
+    "gslb_checker:delete": {409: ("It is not revoked.",)},
     "gslb_geomap:post": {400: (STRANGE,)},
     "gslb_geomap:put": {400: (STRANGE,)},
     "gslb_geomap:delete": {409: ("A gslb uses it.",)},

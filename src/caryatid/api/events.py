@@ -16,7 +16,7 @@ from caryatid.store import clock, events
 from caryatid.store.database import Database, Tx
 
 from . import auth
-from .call import Call, answer, aside, boolean, seconds
+from .call import Call, answer, aside, boolean, limited, seconds
 from .news import News
 from .routing import Body, Operation, Parameter
 from .stream import MEDIA_TYPE, frame, stream
@@ -83,7 +83,10 @@ class Events:
         headers = dict(call.scope["headers"])
         options = call.options(*KNOWN, several=TYPE)
         sought = _sought(call, options)
-        limit, newest = _limit(options.get("limit")), boolean("newest", options.get("newest", "false"))
+        limit, newest = (
+            limited(options.get("limit"), LIMIT, LIMIT_MAX),
+            boolean("newest", options.get("newest", "false")),
+        )
         wait_s = seconds("wait", options.get("wait", "0"), WAIT_MAX_S)
         if MEDIA_TYPE.encode() in headers.get(b"accept", b""):
             after = headers.get(b"last-event-id", b"").decode("latin-1") or options.get("after", NOW)
@@ -206,14 +209,6 @@ def _moment(text: str) -> str:
     """As it is compared with: UTC, without a zone."""
     at = datetime.fromisoformat(text)
     return clock.text((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
-
-
-def _limit(text: str | None) -> int:
-    if text is None:
-        return LIMIT
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= LIMIT_MAX:
-        raise Refused([_invalid("limit", text, f"Value should be a number from 1 to {LIMIT_MAX}")])
-    return int(text)
 
 
 def _invalid(name: str, value: str, why: str) -> Fault:

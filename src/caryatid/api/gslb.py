@@ -7,12 +7,11 @@ from typing import Any, Final
 import orjson
 from starlette.responses import Response
 
+from caryatid.control.gslb import bundles, sight
 from caryatid.control.gslb import explain as explaining
 from caryatid.control.gslb import history as telling
-from caryatid.control.gslb import sight
 from caryatid.control.gslb import sync as syncing
 from caryatid.control.receipt import rule
-from caryatid.errors import Fault, Refused
 from caryatid.model import (
     GSLB,
     GSLB_BACKEND,
@@ -28,7 +27,7 @@ from caryatid.model.policy import Caller, require
 from caryatid.store import rows
 from caryatid.store.database import Database, Tx
 
-from .call import Call, accepted, answer, aside
+from .call import Call, accepted, answer, aside, limited
 from .conditions import exact
 from .etags import digest, unless_known
 from .octavia.compat import pick, shower
@@ -51,7 +50,7 @@ CLIENT: Final = Parameter(
 
 
 class Gslbs(Resource):
-    """A kind of global load balancing; how members are seen is filled in."""
+    """A kind of global load balancing; how members are seen, and what monitors name, is filled in."""
 
     def seen(self, database: Database, caller: Caller, key: str, parent_id: str | None) -> Seen:
         """Nobody hears of these by hosts: how old the word of each region is stands beside it."""
@@ -64,16 +63,22 @@ class Gslbs(Resource):
                 raise self._missing(tx, key, parent_id)
             shared = self.kind is GSLB_ZONE and document["shared"]
             require(caller, self._get_one, None if shared else document.get("project_id"))
-            if self.kind is GSLB_MEMBER:
-                sight.with_votes(tx, [document])
+            self._fill(tx, [document])
         return document
 
     def _page(self, database: Database, caller: Caller, page: Page) -> Documents:
         documents = super()._page(database, caller, page)
-        if self.kind is GSLB_MEMBER:
+        if self.kind in (GSLB_MEMBER, GSLB_MONITOR):
             with database.read() as tx:
-                sight.with_votes(tx, documents)
+                self._fill(tx, documents)
         return documents
+
+    def _fill(self, tx: Tx, documents: Documents) -> None:
+        """What is seen, and kept in no document, is in these."""
+        if self.kind is GSLB_MEMBER:
+            sight.with_votes(tx, documents)
+        elif self.kind is GSLB_MONITOR:
+            bundles.with_certificates(tx, documents)
 
 
 def operations(settling: Settling) -> list[Operation]:
@@ -102,7 +107,7 @@ def operations(settling: Settling) -> list[Operation]:
 
 async def history(call: Call) -> Response:
     """The newest events, oldest first."""
-    limit = _limit(call.options(LIMIT.name).get(LIMIT.name))
+    limit = limited(call.options(LIMIT.name).get(LIMIT.name), telling.LIMIT, telling.LIMIT_MAX)
     found = await aside(telling.history, call.door, call.caller, call.path["id"], limit)
     return answer(200, {"history": found})
 
@@ -116,17 +121,6 @@ async def explain(call: Call) -> Response:
 async def sync(call: Call) -> Response:
     call.options()
     return accepted(202, await call.act(syncing.sync, call.path["id"]))
-
-
-def _limit(text: str | None) -> int:
-    """Raises Refused."""
-    try:
-        limit = telling.LIMIT if text is None else int(text)
-    except ValueError:
-        limit = 0
-    if not 1 <= limit <= telling.LIMIT_MAX:
-        raise Refused([Fault(f"limit should be a number from 1 to {telling.LIMIT_MAX}.", LIMIT.name)])
-    return limit
 
 
 def _about(path: str, handler: Handler, summary: str, parameter: Parameter, gives: Body, action: str) -> Operation:

@@ -44,11 +44,12 @@ class Checker:
         self.report = Report(self.id, client, fences, self.quarantine.well, self._lost)
         self.schedule = Schedule(self._once, self._say, self.id, concurrency)
         self.shares = Shares(self.id, client, fences, self.schedule, self.report, self.quarantine)
-        self._trials = Trials(self.id, client, self._once, self.quarantine)
+        self._trials = Trials(self.id, client, self._dry, self.quarantine)
 
     async def run(self) -> None:
         """Until cancelled; then what was held is given back."""
-        loops = (self.shares.sit(), self.shares.follow(self._take), self.report.run(), self.quarantine.run())
+        sitting = self.shares.sit(self._denied)
+        loops = (sitting, self.shares.follow(self._take), self.report.run(), self.quarantine.run())
         try:
             async with asyncio.TaskGroup() as group:
                 for loop in (*loops, self._try_dry()):
@@ -71,6 +72,9 @@ class Checker:
     async def _once(self, check: Check) -> Outcome:
         return await self._tries.once(check)
 
+    async def _dry(self, check: Check, contents: Mapping[str, str]) -> Outcome:
+        return await self._tries.once(check, contents)
+
     async def _try_dry(self) -> None:
         await self._limited.wait()
         await self._trials.run()
@@ -86,15 +90,21 @@ class Checker:
     def _lost(self, fences: Mapping[int, int]) -> None:
         self.shares.lost(fences)
 
+    def _denied(self) -> None:
+        """We are not let in: what we were trusted with is forgotten."""
+        self._tries.know({})
+
     def _take(self, wanted: Wanted) -> None:
-        """What may be spoken to, and what must be reachable."""
+        """What may be spoken to, what must be reachable, and what checks need."""
         self.quarantine.retarget(wanted.controls)
         if (wanted.allowed, wanted.refused) != self._limits:
             self._limits = (wanted.allowed, wanted.refused)
             old, self._tries = self._tries, Tries(Targets(*self._limits), self._programs)
+            old.know({})
             task = asyncio.create_task(_retire(old))
             self._retired.add(task)
             task.add_done_callback(self._retired.discard)
+        self._tries.know(wanted.contents)
         self._limited.set()
 
 

@@ -57,8 +57,8 @@ class Shares:
         """The version of the checks that we have, and the shares that they are of."""
         self._look, self._moved = asyncio.Event(), asyncio.Event()
 
-    async def sit(self) -> None:
-        """Say that we are here, until cancelled."""
+    async def sit(self, denied: Callable[[], None] = lambda: None) -> None:
+        """Say that we are here, until cancelled. `denied` is called whenever we are not let in."""
         failed = False
         while True:
             began = self._loop.time()
@@ -68,6 +68,8 @@ class Shares:
             except ConductorDenied as error:
                 log.warning("checker is not let in", reason=str(error))
                 self._have({})
+                self._known = ("", frozenset())
+                denied()
                 pause = DENIED_S
             except ConductorError as error:
                 if not failed:

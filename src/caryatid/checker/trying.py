@@ -4,6 +4,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from time import monotonic
 from typing import Any, Final
@@ -38,12 +39,17 @@ class Tries:
         self._prepared: dict[tuple[str, bytes], Check] = {}
         self._complaints: set[tuple[str, str]] = set()
 
-    async def once(self, check: Wanted) -> Outcome:
-        """Ends within `check.timeout_s`."""
+    def know(self, contents: Mapping[str, str]) -> None:
+        """What checks name in the key store stands for this (digest → PEM), and what is not in it is forgotten."""
+        if self._means.contexts.know(contents):
+            self._prepared.clear()
+
+    async def once(self, check: Wanted, contents: Mapping[str, str] | None = None) -> Outcome:
+        """Ends within `check.timeout_s`. `contents`: for this once, instead of what is known."""
         place = Place(check.address, check.port, check.address.rstrip("."), check.timeout_s)
         begun: float | None = None
         try:
-            prepared = self._check(check.type, check.parameters)
+            prepared = self._check(check.type, check.parameters, contents)
             async with asyncio.timeout(check.timeout_s):
                 place.ours = getattr(prepared, "elsewhere", False)
                 if not place.ours:
@@ -81,7 +87,9 @@ class Tries:
         await self._names.close()
         self._searching.shutdown(wait=False, cancel_futures=True)
 
-    def _check(self, kind: str, parameters: Mapping[str, Any]) -> Check:
+    def _check(self, kind: str, parameters: Mapping[str, Any], contents: Mapping[str, str] | None) -> Check:
+        if contents:
+            return _made(self._kinds.get(kind), kind, parameters, replace(self._means, contexts=Contexts(contents)))
         key = (kind, orjson.dumps(parameters, option=orjson.OPT_SORT_KEYS))
         prepared = self._prepared.get(key)
         if prepared is None:

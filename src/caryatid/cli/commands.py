@@ -6,14 +6,14 @@ from typing import Any
 
 import click
 
-from caryatid.model import BY_NAME, JOB, LOADBALANCER
+from caryatid.model import BY_NAME, LOADBALANCER
 from caryatid.model.kind import Kind
 
 from . import extras
 from .client import Answer, Params, Request, collection, item
 from .failures import Failure
 from .groups import Group
-from .names import find
+from .names import LISTED, find
 from .options import Setting, body, missing, settings
 from .output import ordered
 from .session import Session, Values, command, shown
@@ -26,7 +26,7 @@ def build(group: Group, verb: str) -> click.Command:
     """`caryatid <group> <verb>`."""
     if verb in group.extra:
         return extras.build(group, verb)
-    return VERBS[verb](BY_NAME.get(group.kind, JOB))
+    return VERBS[verb](LISTED[group.kind])
 
 
 def create(kind: Kind) -> click.Command:
@@ -101,7 +101,7 @@ def set_(kind: Kind) -> click.Command:
 
 def unset(kind: Kind) -> click.Command:
     """Some attributes of one are put back to their defaults."""
-    known = {name: setting for name, setting in settings(kind.changeable).items() if not setting.attribute.required}
+    known = {name: setting for name, setting in settings(kind.changeable).items() if _can_be_unset(setting)}
     params = [key_argument(kind), *parent_options(kind), *(setting.switch() for setting in known.values())]
 
     def run(session: Session, values: Values) -> None:
@@ -109,6 +109,11 @@ def unset(kind: Kind) -> click.Command:
         _change(session, kind, values, wanted)
 
     return command("unset", f"Put attributes of a {kind.title} back to their defaults.", params, run, changes=True)
+
+
+def _can_be_unset(setting: Setting) -> bool:
+    """A password is replaced, or taken away by a command that says so."""
+    return not (setting.attribute.required or (setting.attribute.secret and setting.shape == "text"))
 
 
 def delete(kind: Kind) -> click.Command:

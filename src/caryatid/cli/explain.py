@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
 from caryatid.model.field import DEFAULT, IGNORED
 from caryatid.model.kind import Attribute, Kind
@@ -123,7 +123,7 @@ def _type(schema: Mapping[str, Any]) -> str:
     if "enum" in schema or "const" in schema:
         return "word" if all(isinstance(word, str) for word in _words(schema)) else "number"
     if schema.get("type") == "object":
-        return "object of texts"
+        return "object" if "properties" in schema else "object of texts"
     words = {"string": "text", "document": "object"}
     return str(schema.get("format") or words.get(schema.get("type", ""), schema.get("type", "any")))
 
@@ -149,7 +149,11 @@ def _default(attribute: Attribute) -> str:
         return ""
     if attribute.name in FILLED_IN:
         return "see description"
-    return "required" if attribute.required else json.dumps(attribute.default, default=str)
+    return "required" if attribute.required else json.dumps(attribute.default, default=_plain)
+
+
+def _plain(value: object) -> object:
+    return value.model_dump(exclude_none=True) if isinstance(value, BaseModel) else str(value)
 
 
 def _on_wire(attribute: Attribute) -> str:

@@ -11,7 +11,7 @@ import click
 from caryatid.model import AMPHORA, BY_NAME, HOST, LOADBALANCER, MEMBER, POOL, QUOTA
 from caryatid.model.kind import Kind
 
-from . import access, events, gslb, jobs, secrets, vantage, webhooks
+from . import access, clusters, events, gslb, jobs, secrets, telling, vantage, webhooks
 from .client import Answer, Request, collection, item
 from .failures import Failure
 from .groups import Group
@@ -24,8 +24,8 @@ STATISTICS = ("active_connections", "total_connections", "bytes_in", "bytes_out"
 
 def build(group: Group, verb: str) -> click.Command:
     """`caryatid <group> <verb>`."""
-    known = EXTRAS | events.COMMANDS | gslb.COMMANDS | jobs.COMMANDS | secrets.COMMANDS
-    known = known | vantage.COMMANDS | webhooks.COMMANDS
+    known = EXTRAS | clusters.COMMANDS | events.COMMANDS | gslb.COMMANDS | jobs.COMMANDS | secrets.COMMANDS
+    known = known | telling.COMMANDS | vantage.COMMANDS | webhooks.COMMANDS
     return known[group.name, verb]()
 
 

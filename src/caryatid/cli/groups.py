@@ -58,6 +58,12 @@ GROUPS: dict[str, Group] = {
             ("drain", "evacuate", "enable", "revoke", "unfreeze"),
         ),
         Group(
+            "cluster",
+            "cluster",
+            "Ganeti clusters in which amphorae are instances.",
+            extra=("status", "jobs"),
+        ),
+        Group(
             "certificate",
             "certificate",
             "What the references of listeners and pools stand for, and until when.",
@@ -93,7 +99,7 @@ GROUPS: dict[str, Group] = {
             "gslb",
             "gslb",
             "Names that are answered with what is well.",
-            extra=("status", "explain", "history", "watch", "sync"),
+            extra=("status", "explain", "history", "watch", "sync", "unfreeze"),
         ),
         Group("gslb-pool", "gslb_pool", "Members in one place, for names."),
         Group("gslb-member", "gslb_member", "What names can be answered with."),
@@ -101,12 +107,19 @@ GROUPS: dict[str, Group] = {
             "gslb-monitor",
             "gslb_monitor",
             "How these are checked, from where, and how many must agree.",
-            extra=("test",),
+            extra=("test", "tell"),
         ),
         Group("gslb-geomap", "gslb_geomap", "Which pools are for clients from where, for several names."),
         Group("gslb-zone", "gslb_zone", "Zones in which names are answered."),
         Group("gslb-backend", "gslb_backend", "DNS servers, and how they are told what to answer."),
         Group("gslb-region", "gslb_region", "Places that members are checked from.", extra=("token",)),
+        Group(
+            "gslb-checker",
+            "gslb_checker",
+            "Who checks members, or reports load balancers, for which region.",
+            ("list", "show", "delete"),
+            ("revoke",),
+        ),
     )
 }
 

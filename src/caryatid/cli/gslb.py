@@ -15,6 +15,7 @@ from .session import Session, Values, command, shown
 
 HISTORY_DEFAULT: Final = 20
 HISTORY_MAX: Final = 1000
+UNFREEZE: Final = "/gslb/v1/guard/unfreeze"
 ANSWER: Final = f"{GSLB.name}.answer"
 LISTED: Final = ("at", "what", "change", "why")
 
@@ -86,6 +87,19 @@ def sync() -> click.Command:
     return command("sync", "Tell the name servers again, and ask them.", [_which()], run, changes=True)
 
 
+def unfreeze() -> click.Command:
+    """The operator's word against the guard."""
+
+    def run(session: Session, _values: Values) -> None:
+        session.finish(session.send(Request("PUT", UNFREEZE)))
+
+    words = (
+        "What the guard keeps in answers is down: for ten minutes members go out of them, however few regions agree on "
+        "it."
+    )
+    return command("unfreeze", words, [], run, changes=True)
+
+
 def watch() -> click.Command:
     """A live screen of gslbs."""
     params: list[click.Parameter] = [click.Option(["once", "--once"], is_flag=True, help="Print one screen and end.")]
@@ -114,4 +128,5 @@ COMMANDS: dict[tuple[str, str], Callable[[], click.Command]] = {
     ("gslb", "history"): history,
     ("gslb", "sync"): sync,
     ("gslb", "watch"): watch,
+    ("gslb", "unfreeze"): unfreeze,
 }

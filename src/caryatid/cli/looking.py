@@ -5,9 +5,8 @@ from collections.abc import Callable
 
 import click
 
-from caryatid.model import BY_NAME, JOB
-
 from .groups import ALIASES, GROUPS
+from .names import LISTED
 from .session import Session, Values, command
 
 
@@ -48,7 +47,7 @@ def watch() -> click.Command:
 
 def explain() -> click.Command:
     """The attributes of a kind; needs no API."""
-    kinds = {name: BY_NAME.get(group.kind, JOB) for name, group in GROUPS.items() if group.kind in {*BY_NAME, JOB.name}}
+    kinds = {name: LISTED[group.kind] for name, group in GROUPS.items() if group.kind in LISTED}
 
     def run(kind: str) -> None:
         from .explain import print_kind

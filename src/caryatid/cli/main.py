@@ -39,6 +39,12 @@ SHORT = {
     "history": "What was decided and answered when, and why.",
     "watch": "A live screen: answers, statuses, why, events.",
     "sync": "Tell the name servers again.",
+    "diagnostics": "Ask its agent how it is, now.",
+    "unfreeze": "What the guard holds back is let go.",
+    "log": "What was done, a line each.",
+    "cancel": "Take back what has not begun.",
+    "jobs": "What jobs of ours did there.",
+    "tell": "Say how members are.",
 }
 """What `caryatid <group> --help` says of each verb."""
 LOOKING = {

@@ -4,13 +4,15 @@
 from typing import Any
 from uuid import UUID
 
-from caryatid.model import BY_NAME, GSLB, GSLB_MEMBER, GSLB_ZONE, PROJECT, QUOTA
+from caryatid.model import BY_NAME, GSLB, GSLB_CHECKER, GSLB_MEMBER, GSLB_ZONE, JOB, PROJECT, QUOTA
 from caryatid.model.kind import Attribute, Kind
 
 from .client import Client
 from .failures import Failure
 
 CANDIDATES_MAX = 10
+LISTED = {**BY_NAME, JOB.name: JOB, GSLB_CHECKER.name: GSLB_CHECKER}
+"""Kinds that have the verbs of groups."""
 
 
 def referred(attribute: Attribute) -> Kind | None:
@@ -29,7 +31,7 @@ def find(client: Client, kind: Kind, given: str, parent_id: str | None = None) -
     """
     if kind is QUOTA:
         return _project(client, given)
-    if kind.key != "id" or _is_id(given):
+    if kind.key != "id" or is_id(given):
         return given
     filters = _filters(kind, given)
     if not filters:
@@ -44,11 +46,12 @@ def find(client: Client, kind: Kind, given: str, parent_id: str | None = None) -
 
 def _project(client: Client, given: str) -> str:
     """The id of the project of that name; what is none of ours is an id."""
-    found = [] if _is_id(given) else client.all(PROJECT, [("name", given)], limit=1)
+    found = [] if is_id(given) else client.all(PROJECT, [("name", given)], limit=1)
     return str(found[0]["id"]) if found else given
 
 
-def _is_id(given: str) -> bool:
+def is_id(given: str) -> bool:
+    """Whether it can be no name."""
     try:
         return str(UUID(given)) == given.lower()
     except ValueError:

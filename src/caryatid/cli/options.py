@@ -20,10 +20,12 @@ from .names import find, referred
 Shape = Literal["flag", "choice", "whole", "number", "pairs", "text"]
 SWITCHES = {"admin_state_up", "enabled"}
 """Attributes that are also set by --enable and --disable."""
-TAKEN = {"url", "project"}
-"""What options of every command are called."""
+TAKEN = {"url", "project", "port"}
+"""What options of every command are called; and a number that is not the port of a network."""
 OTHERWISE = {"url": "api_url"}
 """What attributes are called that have the name of such an option."""
+LONG = 65_536
+"""Characters of texts from which on they may be read from files."""
 FILLED_IN = {"project_id", "ip_address"}
 """Attributes without a default that the service finds itself, if they are not given."""
 
@@ -62,16 +64,42 @@ class Pairs(click.ParamType[dict[str, Any]]):
             self.fail(f"not a JSON object: {error}.", param, ctx)
 
 
+class Long(click.ParamType[str]):
+    """A text that is too long to be typed (certificates): `@FILE` reads it from a file."""
+
+    name = "text|@FILE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not value.startswith("@"):
+            return str(value)
+        with click.File().convert(value[1:], param, ctx) as file:
+            return str(file.read())
+
+
 class Kept(click.File):
-    """A file with a document in JSON that must not be an option: whoever lists processes would see it."""
+    """A file with what must not be an option, as whoever lists processes would see it: a document in JSON, or one line
+    of text (a password)."""
+
+    def __init__(self, *, document: bool) -> None:
+        super().__init__()
+        self._document = document
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         with super().convert(value, param, ctx) as file:
             text = file.read()
+        return self._read(value, text) if self._document else self._line(value, text)
+
+    def _line(self, value: Any, text: str) -> str:
+        line = text.removesuffix("\n").removesuffix("\r")
+        if not line or "\n" in line:
+            self.fail(f"{value} should have one line in it.")
+        return line
+
+    def _read(self, value: Any, text: str) -> dict[str, Any]:
         try:
             return dict(json.loads(text))
         except (ValueError, TypeError):
-            self.fail(f"{value} is no JSON object.", param, ctx)
+            self.fail(f"{value} is no JSON object.")
 
 
 @dataclass(frozen=True)
@@ -125,8 +153,10 @@ class Setting:
             return click.Option([name, f"--{flag}/--no-{flag}", *switch], default=None, help=words)
         many = self.attribute.many
         if self.attribute.secret:
-            words += " A JSON object in a file; - is standard input."
-            return click.Option([name, f"{self.flags[0]}-file"], type=Kept(), metavar="FILE", default=None, help=words)
+            document = self.shape == "pairs"
+            words += f" {'A JSON object' if document else 'A line'} in a file; - is standard input."
+            kept = Kept(document=document)
+            return click.Option([name, f"{self.flags[0]}-file"], type=kept, metavar="FILE", default=None, help=words)
         return click.Option([name, *self.flags], type=self._type(), multiple=many, default=None, help=words)
 
     def switch(self) -> click.Option:
@@ -174,13 +204,12 @@ class Setting:
             "number": click.FLOAT,
             "pairs": Pairs(self.attribute.document),
         }
-        return types.get(self.shape, click.STRING)
+        return types.get(self.shape, Long() if self.attribute.length_max >= LONG else click.STRING)
 
 
 def settings(attributes: Mapping[str, Attribute]) -> dict[str, Setting]:
-    """The attributes that commands can set. What is secret is never an option; documents of it may be in files."""
-    found = {name: Setting(attribute) for name, attribute in attributes.items()}
-    return {name: one for name, one in found.items() if not one.attribute.secret or one.shape == "pairs"}
+    """The attributes that commands can set. What is secret is never an option: it is read from files."""
+    return {name: Setting(attribute) for name, attribute in attributes.items()}
 
 
 def body(kind: Kind, values: Mapping[str, Any], client: Client) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from caryatid.model.policy import Caller
 from caryatid.plan import certificates
 from caryatid.plan.certificates import CertificateRefused, Identity
 from caryatid.plan.trust import Trust
-from caryatid.store import events, hosts, rows, work
+from caryatid.store import clock, events, hosts, rows, work
 from caryatid.store.database import Tx
 from caryatid.store.hosts import Credential
 from caryatid.wire.conductor import (
@@ -33,20 +33,22 @@ from caryatid.wire.conductor import (
 )
 
 from .authority import Registry, read_trust, trust_of
+from .ganeti.arrival import arrived
 from .receipt import moment
 
 KEY_BYTES = 32
 
 
 def enrol(registry: Registry, wanted: Enrolment) -> Enrolled:
-    """A new host, for a token that has not been used. Raises Unauthorized."""
+    """A new host, for a token that has not been used. One for the machine of an amphora lets in nobody else, and only
+    while that is waited for; it is used up in any case. Raises Unauthorized, Forbidden."""
     host_id, key, now = str(uuid4()), secrets.token_bytes(KEY_BYTES), datetime.now(UTC)
     with registry.database.transaction() as tx:
         trusted = read_trust(registry, tx)
         certificate = _certificate(registry, trusted, wanted.csr_pem, host_id, now)
-        if not hosts.redeem(tx, wanted.token_id, wanted.secret.encode()):
+        opened = hosts.redeem(tx, wanted.token_id, wanted.secret.encode())
+        if opened is None:
             raise Unauthorized("This token is not known, has been used, or has expired.")
-        rows.insert(tx, HOST, [_host(host_id, wanted.host, certificate)])
         credential = Credential(
             host_id,
             registry.master.seal(host_id, key),
@@ -55,9 +57,9 @@ def enrol(registry: Registry, wanted: Enrolment) -> Enrolled:
             trusts=sorted(trusted.fingerprints),
             key_made_at=now.timestamp(),
         )
-        hosts.write_credential(tx, credential)
-        events.append(tx, "enrol", HOST.name, host_id, by=_agent(host_id), project_id=None, root_id=None)
-        work.retry_all(tx)  # whatever could not be put in effect, perhaps for want of a host
+        welcome = _let_in(tx, opened.amphora_id, _host(host_id, wanted.host, certificate), credential)
+    if not welcome:
+        raise Forbidden(f"Nobody waits for the machine of amphora {opened.amphora_id} (any more).")
     return Enrolled(
         host_id=host_id,
         certificate_pem=certificate.decode(),
@@ -67,6 +69,19 @@ def enrol(registry: Registry, wanted: Enrolment) -> Enrolled:
         report_interval=registry.settings.report_interval_s,
         snapshot_interval=registry.settings.snapshot_interval_s,
     )
+
+
+def _let_in(tx: Tx, amphora_id: str | None, host: Host, credential: Credential) -> bool:
+    """The host is one of ours, and whoever may have waited for it looks; False: it is a machine that nobody waits
+    for."""
+    if amphora_id is not None and not arrived(tx, amphora_id, host.id, clock.now(tx)):
+        return False
+    rows.insert(tx, HOST, [host])
+    hosts.write_credential(tx, credential)
+    events.append(tx, "enrol", HOST.name, host.id, by=_agent(host.id), project_id=None, root_id=None)
+    if amphora_id is None:
+        work.retry_all(tx)  # whatever could not be put in effect, perhaps for want of a host
+    return True
 
 
 def refresh(registry: Registry, host_id: str, facts: HostFacts, shown: bytes, now: datetime) -> Refreshed:

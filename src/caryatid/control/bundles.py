@@ -235,6 +235,19 @@ class Judged:
     wrong: list[tuple[Reference, Unusable | SecretsError]] = field(default_factory=list)
 
 
+def outcome(error: Unusable | SecretsError | None) -> str:
+    """In a word, for the metrics, of what stays in use."""
+    match error:
+        case None:
+            return "same"
+        case Unusable():
+            return "refused"
+        case UnreadableError():
+            return "unreadable"
+        case _:
+            return "unanswered"
+
+
 def _material(answer: Answer | None) -> Material:
     if isinstance(answer, Material):
         return answer

@@ -2,7 +2,7 @@
 """Wishes that take effect at once: what operators offer (flavors, zones, networks) and allow (quotas)."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any, Protocol, cast
 from uuid import uuid4
 
 from caryatid.errors import Conflict, Fault, NotFound, Refused, Unsupported
@@ -10,6 +10,7 @@ from caryatid.model import (
     ACCESS,
     AVAILABILITY_ZONE,
     AVAILABILITY_ZONE_PROFILE,
+    CLUSTER,
     FLAVOR,
     FLAVORPROFILE,
     HOST,
@@ -30,9 +31,23 @@ from caryatid.store.database import Tx
 
 from . import access, references, webhooks
 from .door import Door
+from .ganeti import clusters
 from .hosts import delete as delete_host
 from .precondition import Precondition, require_unchanged
 from .receipt import Accepted, Wish, accepted, moment, project_of, rule
+
+
+class Taker(Protocol):
+    """A module of wishes about one kind."""
+
+    def create(self, door: Door, caller: Caller, body: Any) -> Accepted: ...
+
+    def change(
+        self, door: Door, caller: Caller, key: str, body: Any, precondition: Precondition | None = None
+    ) -> Accepted: ...
+
+    def delete(self, door: Door, caller: Caller, key: str, precondition: Precondition | None = None) -> Accepted: ...
+
 
 USED_BY: dict[str, tuple[Kind, str]] = {
     FLAVORPROFILE.name: (FLAVOR, "flavor_profile_id"),
@@ -43,6 +58,8 @@ USED_BY: dict[str, tuple[Kind, str]] = {
     SUBNET.name: (PORT, "subnet_id"),
 }
 """Who refers to a kind, and by which attribute: while somebody does, it cannot be deleted."""
+APART: dict[Kind, Taker] = {SUBSCRIPTION: webhooks, CLUSTER: clusters}
+"""Kinds with more to them, and who takes wishes about them."""
 NO_BGP = (
     "Attachment bgp is not built yet. Use routed: the host has a route to each address, which a routing daemon of its "
     "own (BIRD, FRR) can announce."
@@ -60,8 +77,8 @@ def create(door: Door, caller: Caller, kind: Kind, body: Any) -> Accepted:
     """The row exists. Raises Refused, Conflict where its name or address is taken."""
     if kind in ACCESS:
         return access.create(door, caller, kind, body)
-    if kind is SUBSCRIPTION:
-        return webhooks.create(door, caller, body)
+    if kind in APART:
+        return APART[kind].create(door, caller, body)
     at = moment()
     project_id = project_of(caller, body)
     require(caller, rule(kind, "post"), project_id if kind.owned else None)
@@ -90,8 +107,8 @@ def change(
     """The row is as `body` says; what it does not name stays."""
     if kind in ACCESS:
         return access.change(door, caller, kind, key, body, precondition)
-    if kind is SUBSCRIPTION:
-        return webhooks.change(door, caller, key, body, precondition)
+    if kind in APART:
+        return APART[kind].change(door, caller, key, body, precondition)
     with door.database.transaction() as tx:
         if kind is HOST:
             hosts.lock(tx)
@@ -123,8 +140,8 @@ def delete(door: Door, caller: Caller, kind: Kind, key: str, precondition: Preco
         return delete_host(door, caller, key, precondition)
     if kind in ACCESS:
         return access.delete(door, caller, kind, key, precondition)
-    if kind is SUBSCRIPTION:
-        return webhooks.delete(door, caller, key, precondition)
+    if kind in APART:
+        return APART[kind].delete(door, caller, key, precondition)
     with door.database.transaction() as tx:
         document = _held(tx, kind, key)
         require(caller, rule(kind, "delete"), document.get("project_id"))

@@ -37,6 +37,8 @@ class Census(Collector):
                     (metrics.WORK_OLDEST_SECONDS, {(): oldest_s}),
                     (metrics.WORK_HELD, {(): held}),
                     (metrics.EVENTS_HELD_SECONDS, {(): census.events_held_s(tx)}),
+                    (metrics.MACHINES, census.machines(tx)),
+                    (metrics.CLUSTER_SILENT_SECONDS, census.clusters_silent_s(tx)),
                 ]
         except CaryatidError as error:
             log.get().warning("nothing counted", reason=str(error))

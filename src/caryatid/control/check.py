@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Iterable
 
 from caryatid.config import Settings
+from caryatid.drivers.compute.base import own_hosts
 from caryatid.errors import CaryatidError, Fault, Refused
 from caryatid.model import MEMBER, SUBNET
 from caryatid.model import rules as model_rules
@@ -43,6 +44,7 @@ def check(
         faults += _tls_faults(tx, kind, row, policy)
         faults += _port_faults(tx, row)
         faults += _pair_faults(tx, tree, row)
+        faults += _machine_faults(tx, door, row)
         faults += bindings.faults(tx, tree, row)
         faults += datagrams.faults(tx, tree, row, provider.capabilities)
         if not provider.network.takes_any_reference:
@@ -114,6 +116,20 @@ def _pair_faults(tx: Tx, tree: Tree, row: Row) -> Iterable[Fault]:
             yield Fault(
                 "Validation failure: Topology ACTIVE_STANDBY needs a VIP subnet of attachment uplink; "
                 f"subnet {subnet['id']} is of attachment {subnet['attachment']}.",
+                "vip_subnet_id",
+            )
+
+
+def _machine_faults(tx: Tx, door: Door, row: Row) -> Iterable[Fault]:
+    """A machine that is made for an amphora has no address that others had before it."""
+    if not isinstance(row, LoadBalancer) or not own_hosts(door.compute):
+        return
+    for vip in row.vips:
+        subnet = rows.get(tx, SUBNET, vip.subnet_id or "")
+        if subnet and subnet["attachment"] in ("loopback", "host"):
+            yield Fault(
+                "Validation failure: Each amphora gets a machine of its own here: VIPs need a subnet of attachment "
+                f"uplink or routed; subnet {subnet['id']} is of attachment {subnet['attachment']}.",
                 "vip_subnet_id",
             )
 

@@ -7,9 +7,9 @@ from functools import cached_property
 from threading import BoundedSemaphore
 
 from caryatid.config import Settings
-from caryatid.drivers import load
 from caryatid.drivers.amphora.base import AmphoraLoadBalancerDriver
 from caryatid.drivers.compute.base import ComputeDriver
+from caryatid.drivers.elsewhere import Elsewhere
 from caryatid.drivers.identity.base import IdentityDriver
 from caryatid.drivers.network.base import NetworkDriver
 from caryatid.drivers.secrets.base import SecretsDriver
@@ -55,10 +55,17 @@ class Door:
     """Who says who asks."""
     dns: Dns = field(default_factory=Dns)
     """How names are published."""
+    elsewhere: Elsewhere = field(default_factory=Elsewhere)
+    """Who is asked about members that are an Octavia's or a Neutron's."""
 
     @cached_property
     def reading(self) -> BoundedSemaphore:
         """So many wishes may be waiting for the key store; whoever it hangs shall not hold those that need none."""
+        return BoundedSemaphore(READING_MAX)
+
+    @cached_property
+    def asking(self) -> BoundedSemaphore:
+        """The same of those who know of members elsewhere."""
         return BoundedSemaphore(READING_MAX)
 
     @cached_property
@@ -78,9 +85,14 @@ class Door:
         return Vault(self.settings.state_dir)
 
     @property
+    def compute(self) -> ComputeDriver:
+        """What provides the machines of all amphorae."""
+        return self.providers[PROVIDER].compute
+
+    @property
     def makes_machines(self) -> bool:
         """The compute driver makes a machine for each amphora; else they go to hosts that have enrolled."""
-        return self.settings.compute_driver != "hosts"
+        return self.compute.makes_machines
 
     def provider(self, name: str) -> Provider:
         """Raises Refused when no provider is called so."""
@@ -90,9 +102,9 @@ class Door:
         return provider
 
 
-def provider(settings: Settings, amphora: AmphoraLoadBalancerDriver, network: NetworkDriver) -> dict[str, Provider]:
-    """The providers that `settings` name, with `amphora` and `network` as their drivers."""
-    drivers = (amphora, load("compute", settings.compute_driver)(), network)
+def provider(amphora: AmphoraLoadBalancerDriver, compute: ComputeDriver, network: NetworkDriver) -> dict[str, Provider]:
+    """The providers that there are, with these drivers."""
+    drivers = (amphora, compute, network)
     return {
         PROVIDER: Provider(PROVIDER, "Amphorae: HAProxy instances that this service runs.", *drivers),
         ALIAS: Provider(ALIAS, f"The same as {PROVIDER}, under its older name.", *drivers),

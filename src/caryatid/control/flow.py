@@ -16,6 +16,8 @@ from taskflow.types import notifier
 from caryatid import tracing
 from caryatid.plan.steps import Step
 
+from .perform import NotYetError
+
 WORDS = {"RUNNING": "begin", "SUCCESS": "done", "FAILURE": "failed"}
 
 
@@ -60,7 +62,8 @@ def _engine(flow: Any) -> Any:
 def _said_to(log: Callable[[str], None]) -> Callable[[str, dict[str, Any]], None]:
     def say(state: str, details: dict[str, Any]) -> None:
         word = WORDS.get(state)
-        if word is not None:
+        waits = state == "FAILURE" and details["result"].check(NotYetError)  # whoever gets that says how far it is
+        if word is not None and not waits:
             log(f"{details['task_name'].split(' ', 1)[1]}: {word}")
 
     return say

@@ -43,7 +43,8 @@ def enable(door: Door, caller: Caller, host_id: str) -> Acted:
 
 
 def evacuate(door: Door, caller: Caller, host_id: str) -> Acted:
-    """The host takes no new amphorae, and each that it has is replaced elsewhere, the other being built first.
+    """The host takes no new amphorae, and each that it has is replaced elsewhere, the other being built first. A
+    host that is the machine of an amphora goes with it.
 
     One that finds no place stays, and its job says why; housekeeping tries again while the host is EVACUATING.
     """
@@ -79,7 +80,7 @@ def wake_evacuated(door: Door) -> None:
     """Whoever still has an amphora on a host that is being evacuated looks for another place, if there may be one."""
     with door.database.read() as tx:
         known = [cast(Host, HOST.load(document)) for document in rows.find(tx, HOST)]
-        room = any(host.enabled and host.used < host.capacity for host in known)
+        room = door.makes_machines or any(host.enabled and host.used < host.capacity for host in known)
         leaving = [host.id for host in known if host.duty == "EVACUATING" and host.used]
         found = [one for host_id in leaving for one in rows.find(tx, AMPHORA, compute_id=host_id)] if room else []
     for root_id in sorted({document["loadbalancer_id"] for document in found if document["loadbalancer_id"]}):

@@ -9,6 +9,7 @@ from typing import cast
 
 from caryatid import log, metrics
 from caryatid.drivers.amphora.base import AmphoraDriverError, AmphoraLoadBalancerDriver
+from caryatid.drivers.compute.base import own_hosts
 from caryatid.model import HOST
 from caryatid.model.amphora import Amphora, Placed, Stamp
 from caryatid.model.host import Host
@@ -17,6 +18,7 @@ from caryatid.model.tree import Tree
 from caryatid.store import (
     access,
     attempts,
+    clock,
     events,
     hosts,
     idempotency,
@@ -28,6 +30,8 @@ from caryatid.store import (
     traces,
 )
 from caryatid.store.database import Database
+from caryatid.store.ganeti import jobs as cluster_jobs
+from caryatid.store.ganeti import machines
 from caryatid.store.hosts import Tombstone
 
 from .door import PROVIDER, Door
@@ -57,27 +61,29 @@ class Duty:
 
 
 def remove_buried(door: Door) -> None:
-    """Amphorae that a host still had when it could not be reached are removed there, now that it answers; then the
-    addresses that were kept back are free."""
+    """Amphorae that a host still had when it could not be reached are removed there, now that it answers, or are gone
+    with their machines; then the addresses that were kept back are free."""
     driver = door.providers[PROVIDER].amphora
+    own = own_hosts(door.compute)
     with door.database.read() as tx:
         buried = hosts.tombstones(tx)
+        there = {machine.amphora_id for machine in machines.of_amphorae(tx, [stone.amphora_id for stone in buried])}
         known = {document["id"]: cast(Host, HOST.load(document)) for document in rows.find(tx, HOST)}
         away = {key for key, host in known.items() if host.duty == "REVOKED"} | observations.lost_hosts(tx)
     metrics.TOMBSTONES.set(len(buried))
     for stone in buried:
-        if stone.host_id in away:  # not to be asked (again); its addresses stay kept back
-            continue
         host = known.get(stone.host_id)
-        forgotten = host is None and not door.makes_machines
-        if not forgotten and not removed(driver, stone, host):
+        gone = stone.amphora_id not in there if own else host is None and door.compute.has_agents
+        if not gone and (stone.host_id in away or (own and host is None)):
+            continue  # not to be asked (again); its addresses stay kept back
+        if not gone and not removed(driver, stone, host):
             away.add(stone.host_id)
-        else:
-            with door.database.transaction() as tx:
-                hosts.remove_tombstone(tx, stone.amphora_id)
-                release_own(tx, stone.amphora_id)
-                if rows.lock_root(tx, stone.loadbalancer_id) is None:
-                    release(tx, stone.loadbalancer_id)
+            continue
+        with door.database.transaction() as tx:
+            hosts.remove_tombstone(tx, stone.amphora_id)
+            release_own(tx, stone.amphora_id)
+            if rows.lock_root(tx, stone.loadbalancer_id) is None:
+                release(tx, stone.loadbalancer_id)
 
 
 def removed(driver: AmphoraLoadBalancerDriver, stone: Tombstone, host: Host | None) -> bool:
@@ -94,9 +100,9 @@ def removed(driver: AmphoraLoadBalancerDriver, stone: Tombstone, host: Host | No
 
 def forget_history(door: Door) -> None:
     """Jobs that ended longer than `event_retention_days` ago are archived, and no more after `job_archive_days`;
-    attempts, events and dead deliveries as old are no more, nor what was given for yesterday's keys, nor tokens that
-    have expired, nor credentials of hosts that are no more, nor what was still heard of load balancers after they
-    went."""
+    attempts, events, jobs in clusters and dead deliveries as old are no more, nor what was given for yesterday's keys,
+    nor tokens that have expired, nor credentials of hosts that are no more, nor what was still heard of load balancers
+    after they went."""
     before = _ago(days=door.settings.event_retention_days)
     for _ in range(ARCHIVE_TURNS_MAX):
         if _archived(door.database, before) < ARCHIVED_AT_ONCE:
@@ -112,6 +118,7 @@ def forget_history(door: Door) -> None:
         hosts.purge_credentials(tx)
         observations.purge(tx)
         traces.purge(tx, before)
+        cluster_jobs.purge(tx, clock.epoch_s(before))
 
 
 def _archived(database: Database, before: str) -> int:

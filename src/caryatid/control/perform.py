@@ -2,8 +2,9 @@
 """A step, done: which driver is called, and what of it is written down. Everything here may happen twice."""
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,7 +18,7 @@ from caryatid.drivers.amphora.base import (
     TimeOutException,
     UnavailableException,
 )
-from caryatid.drivers.compute.base import Built, ComputeError
+from caryatid.drivers.compute.base import Built, ComputeError, own_hosts
 from caryatid.errors import LeaseLost
 from caryatid.model import AMPHORA
 from caryatid.model.amphora import Amphora, Placed, Stamp
@@ -60,9 +61,11 @@ class Performer:
     roles: Mapping[str, str] = field(default_factory=dict)
     """Amphora → what VRRP was last seen to make of it."""
     lost: Collection[str] = ()
-    """Amphorae that are not waited for: they, or their hosts, are known to be dead."""
+    """Amphorae that are not waited for: they, their machines or their hosts, are known to be dead."""
     built: dict[str, Built] = field(default_factory=dict)
     """What the compute driver said of the amphorae built in this attempt."""
+    asked: set[str] = field(default_factory=set)
+    """Amphorae whose machines the compute driver has been asked for in this attempt."""
     behind: list[str] = field(default_factory=list)
     """Standbys that do not have the tree yet."""
 
@@ -81,12 +84,20 @@ class Performer:
             case Destroy(amphora_id):
                 self._destroy(self.placed[amphora_id])
 
+    def ask_for_others(self, todo: Sequence[Step]) -> None:
+        """The machines of all that are to be built have been asked for, though one of them is not there yet."""
+        for step in todo:
+            if isinstance(step, Build) and step.amphora_id not in self.asked:
+                with suppress(NotYetError, ComputeError):
+                    self._build(self.placed[step.amphora_id])
+
     @property
     def stamp(self) -> Stamp:
         return Stamp(self.attempt.claim.fence, self.tree.generation)
 
     def _build(self, placed: Placed) -> None:
         made = self.door.makes_machines
+        self.asked.add(placed.id)
         if made and placed.amphora.status == "PENDING_CREATE":
             at_once = self.door.settings.builds_at_once
             why = f"{at_once} machines (builds_at_once) are being built, or go first"
@@ -98,7 +109,10 @@ class Performer:
                 self._write(placed, status="PENDING_CREATE")
             raise
         if built.state == "building":
-            raise NotYetError(f"amphora {placed.id} is being built", 1.0)
+            words = f": {built.words}" if built.words else ""
+            raise NotYetError(f"amphora {placed.id} is being built{words}", built.again_s)
+        for line in built.said:
+            self.attempt.say(f"amphora {placed.id}: {line}")
         self.provider.amphora.finalize_amphora(placed)
         self.built[placed.id] = built
 
@@ -155,9 +169,12 @@ class Performer:
 
     def _clear(self, placed: Placed) -> None:
         """Nothing is left on the amphora; or, if its host is lost or revoked, or has not answered for long enough, it
-        is written down that the host still has to remove it."""
-        if placed.host is None and not self.door.makes_machines:
-            self._bury(placed, "its host is lost or revoked")
+        is written down that it may still be there. One whose own machine never spoke has had nothing."""
+        own = own_hosts(self.door.compute)
+        if own and placed.amphora.compute_id in (None, placed.id):
+            return
+        if self.door.compute.has_agents and placed.id in self.lost:
+            self._bury(placed, "its host is lost or revoked" if placed.host is None else "its machine runs no more")
             return
         try:
             self.provider.amphora.delete_load_balancer(placed, self.tree, self.stamp)
@@ -166,12 +183,14 @@ class Performer:
         except (ProvisioningErrors, OvertakenError):
             raise
         except AmphoraDriverError as error:
-            if placed.id not in self.lost and _age_s(placed.amphora) < self.door.settings.delete_deadline_s:
-                raise
+            if not own and _age_s(placed.amphora) < self.door.settings.delete_deadline_s:
+                raise  # a machine of its own goes, whether or not it answers
             self._bury(placed, str(error))
 
     def _bury(self, placed: Placed, why: str) -> None:
-        self.attempt.say(f"amphora {placed.id} cannot be reached ({why}); its host removes it when it returns")
+        what = "its addresses are kept until its machine is gone"
+        then = what if self.door.makes_machines else "its host removes it when it returns"
+        self.attempt.say(f"amphora {placed.id} cannot be reached ({why}); {then}")
         root_id, host_id = self.tree.loadbalancer.id, placed.amphora.compute_id or ""
         with self.door.database.transaction() as tx:
             self._fence(tx)

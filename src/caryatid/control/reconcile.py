@@ -19,7 +19,8 @@ from caryatid.model.amphora import Leg, Placed
 from caryatid.model.consequences import replace
 from caryatid.model.network import Port
 from caryatid.model.tree import Tree
-from caryatid.plan.steps import LEAVING, Step, steps
+from caryatid.plan import placement
+from caryatid.plan.steps import LEAVING, Configure, Step, steps
 from caryatid.store import attempts, bindings, jobs, rows, work
 from caryatid.store import bundles as bundle_store
 from caryatid.store import hosts as host_store
@@ -93,15 +94,23 @@ def reconcile(door: Door, attempt: Attempt) -> Outcome:  # noqa: PLR0911  one fo
             attempt.overtaken = error.fence
             return Again(str(error), attempt.generation, after_s=OVERTAKEN_S)
         except NotYetError as error:
+            attempt.say(str(error))
             return Again(str(error), attempt.generation, after_s=error.after_s)
         except (AmphoraDriverError, ComputeError, NetworkError, NoMasterKey, legs.NoAddressError) as error:
-            attempt.say(str(error))
-            return Again(str(error), attempt.generation, remedy=remedy(error))
+            return _not_now(attempt, error)
         except NotImplementedError as error:
             return Failed(f"The driver cannot do this: {error}", attempt.generation, remedy(error))
         else:
             return _outcome(scene, refused, behind)
     return Failed("Too many objects were refused.", attempt.generation)
+
+
+def _not_now(attempt: Attempt, error: Exception) -> Again | Failed:
+    """It could not be done; a compute driver may know that it will not be."""
+    attempt.say(str(error))
+    if isinstance(error, ComputeError) and error.hopeless:
+        return Failed(str(error), attempt.generation, remedy(error))
+    return Again(str(error), attempt.generation, remedy=remedy(error))
 
 
 def finish(tx: Tx, attempt: Attempt, outcome: Outcome) -> None:
@@ -149,11 +158,11 @@ def _look(door: Door, attempt: Attempt, refused: Mapping[str, str]) -> Scene | N
         if not attempt.generation:
             attempts.begin(tx, attempt.claim, tree.generation)
             if not attempt.claim.tries:
-                jobs.tell_begun(tx, attempt.claim, tree.generation)
+                jobs.tell_begun(tx, {attempt.claim: tree.generation})
         attempt.generation = tree.generation
         tree = bundles.with_bundles(tx, door, tree)
         shared = () if tree.deleted else legs.legs(tx, tree)
-        fleet = placing.gather(tx, tree, shared, made=door.makes_machines)
+        fleet = placing.gather(tx, tree, shared, door.compute)
         if door.makes_machines and not tree.deleted:
             fleet = _admitted(tx, door, attempt, fleet)
         placed = _placed(tx, tree, shared, fleet)
@@ -172,12 +181,14 @@ def _placed(tx: Tx, tree: Tree, shared: Sequence[Leg], fleet: placing.Fleet) -> 
     """The amphorae with their hosts, and how they are connected."""
     found = [(legs.connected(tx, tree, amphora, shared), amphora.compute_id) for amphora in fleet.amphorae]
     staying = [amphora for (amphora, _), _ in found if amphora.status not in LEAVING]
+    machine = placement.machine(tree.flavor, tree.zone)
     return {
         amphora.id: Placed(
             amphora,
             fleet.hosts.get(host_id or ""),
             own,
             tuple(other for other in staying if other.id != amphora.id),
+            machine,
         )
         for (amphora, own), host_id in found
     }
@@ -187,7 +198,8 @@ def _act(door: Door, attempt: Attempt, scene: Scene) -> list[str]:
     """Everything is done; returns the standbys that could not be reached."""
     provider = door.provider(scene.tree.loadbalancer.provider)
     todo = steps([placed.amphora for placed in scene.placed.values()], deleted=scene.tree.deleted)
-    lost = {key for key, placed in scene.placed.items() if not door.makes_machines and placed.host is None}
+    lost = {key for key, placed in scene.placed.items() if door.compute.has_agents and placed.host is None}
+    lost |= scene.fleet.dead
     performer = Performer(door, provider, attempt, scene.tree, scene.placed, scene.fleet.roles, lost)
     attempt.known = attempt.done + len(todo)
 
@@ -197,7 +209,13 @@ def _act(door: Door, attempt: Attempt, scene: Scene) -> list[str]:
 
     from . import flow  # late: TaskFlow takes half a second to load, and what is heard need not wait for it
 
-    flow.run(todo, perform, attempt.say)
+    try:
+        flow.run(todo, perform, attempt.say)
+    except (NotYetError, ComputeError):  # a machine takes its time: nobody else waits for it
+        performer.ask_for_others(todo)
+        if serving := tuple(key for key, placed in scene.placed.items() if placed.amphora.status == "ALLOCATED"):
+            flow.run([Configure(serving)], performer, attempt.say)
+        raise
     return performer.behind
 
 

@@ -8,6 +8,7 @@ from caryatid.drivers.amphora.base import (
     UnauthorizedException,
     UnavailableException,
 )
+from caryatid.drivers.compute.base import ComputeError
 
 REFUSED = "Change what is refused; what is in effect stays until then."
 INTERNAL = "It is tried again by itself; if it stays, report it with the worker's log."
@@ -26,4 +27,6 @@ REMEDIES: tuple[tuple[type[Exception], str], ...] = (
 
 def remedy(error: Exception) -> str:
     """What would help; empty: nothing that is known here."""
+    if isinstance(error, ComputeError):
+        return error.remedy
     return next((sentence for kind, sentence in REMEDIES if isinstance(error, kind)), "")

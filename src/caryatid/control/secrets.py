@@ -15,6 +15,7 @@ from caryatid.model.policy import Caller, require
 from caryatid.model.secret import Container, Secret, decoded, kept
 from caryatid.store import bundles, rows, secrets
 from caryatid.store.database import Database, Tx
+from caryatid.store.gslb import bundles as of_monitors
 
 from .door import Door
 from .precondition import Precondition, require_unchanged
@@ -59,7 +60,9 @@ def write(door: Door, caller: Caller, key: str, payload: Payload, precondition: 
             raise Refused([Fault(str(error), "payload")]) from None
         rows.change(tx, SECRET, replace(row, payload_content_type=payload.content_type), at=moment())
         _seal(tx, door, row.id, plain)
-        bundles.look_again(tx, [row.id, *secrets.containers_of(tx, row.id, row.project_id)])
+        named = [row.id, *secrets.containers_of(tx, row.id, row.project_id)]
+        bundles.look_again(tx, named)
+        of_monitors.look_again(tx, named)
         return _accept(tx, caller, "update", SECRET, row)
 
 

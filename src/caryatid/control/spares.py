@@ -3,7 +3,7 @@
 (control/placing.py) is missed at the next turn."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 from uuid import uuid4
 
@@ -12,6 +12,7 @@ from caryatid.drivers.amphora.base import AmphoraDriverError
 from caryatid.drivers.compute.base import ComputeError
 from caryatid.model import AMPHORA, FLAVOR, FLAVORPROFILE
 from caryatid.model.amphora import Amphora, Placed
+from caryatid.model.cluster import MachineWish
 from caryatid.model.consequences import replace
 from caryatid.model.flavor import FlavorProfile
 from caryatid.plan import placement
@@ -23,6 +24,7 @@ from caryatid.store.database import Tx
 from . import building
 from . import room as rooms
 from .door import ALIAS, PROVIDER, Door, Provider
+from .ganeti import standing
 from .receipt import moment
 from .room import Room
 from .verdicts import FROZEN
@@ -38,7 +40,7 @@ def keep(door: Door) -> None:
         if leases.held(tx, FROZEN):
             return
         room, wanted = _look(tx, door)
-        spares = room.spares
+        spares, wishes = room.spares, _wishes(tx)
     if wanted != Balance():
         with door.database.transaction() as tx:
             hosts.lock(tx)
@@ -48,31 +50,41 @@ def keep(door: Door) -> None:
         with door.database.transaction() as tx:
             hosts.lock(tx)
             spares = building.admit(tx, rooms.spares(tx), at_once=door.settings.builds_at_once, priority=0)
-    _act(door, room, spares)
+    _act(door, room, spares, wishes)
     with door.database.read() as tx:
         _show(rooms.spares(tx))
 
 
 def _look(tx: Tx, door: Door) -> tuple[Room, Balance]:
     """What there is, and what is to be asked for. Spares on their way out are nobody's business but `_act`'s."""
-    room = rooms.look(tx, made=door.makes_machines, spares=rooms.spares(tx))
+    made, spares = door.makes_machines, rooms.spares(tx)
+    own = standing.of(tx, spares, door.compute)
+    spares = standing.with_hosts(spares, own)
+    room = rooms.look(tx, made=made, spares=spares, dead=standing.dead(own))
     known = [
         Spare(one.id, one.spare_of, one.compute_id or "", ready=one.status == "READY")
         for one in room.spares
         if one.status != "PENDING_DELETE"
     ]
-    return room, balance(list(_pools(tx)), known, room.hosts, most=NEW_MAX)
+    pools = [
+        Pool(flavor_id, profile.data["spares"], rooms.wanted(profile.data, {}, made=made))
+        for flavor_id, profile in _profiles(tx).items()
+        if profile.data.get("spares", 0)
+    ]
+    return room, balance(pools, known, room.hosts, most=NEW_MAX)
 
 
-def _pools(tx: Tx) -> Iterator[Pool]:
-    """What the flavors that are offered ask for."""
+def _wishes(tx: Tx) -> dict[str, MachineWish]:
+    """Flavor → what is wanted of machines of its amphorae."""
+    return {key: placement.machine(profile.data, {}) for key, profile in _profiles(tx).items()}
+
+
+def _profiles(tx: Tx) -> dict[str, FlavorProfile]:
+    """Flavor → its profile, of those that are offered."""
     profiles = {one["id"]: cast(FlavorProfile, FLAVORPROFILE.load(one)) for one in rows.find(tx, FLAVORPROFILE)}
-    for flavor in rows.find(tx, FLAVOR):
-        profile = profiles.get(flavor["flavor_profile_id"])
-        if profile is None or not flavor["enabled"] or profile.provider_name not in (PROVIDER, ALIAS):
-            continue
-        if number := profile.data.get("spares", 0):
-            yield Pool(flavor["id"], number, placement.wanted(profile.data, {}))
+    offered = [one for one in rows.find(tx, FLAVOR) if one["enabled"] and one["flavor_profile_id"] in profiles]
+    found = {one["id"]: profiles[one["flavor_profile_id"]] for one in offered}
+    return {key: profile for key, profile in found.items() if profile.provider_name in (PROVIDER, ALIAS)}
 
 
 def _change(tx: Tx, door: Door, room: Room, wanted: Balance) -> list[Amphora]:
@@ -92,14 +104,15 @@ def _new(flavor_id: str, host_id: str | None, at: str) -> Amphora:
     return Amphora(id=key, created_at=at, updated_at=at, compute_id=host_id or key, spare_of=flavor_id)
 
 
-def _act(door: Door, room: Room, spares: Sequence[Amphora]) -> None:
+def _act(door: Door, room: Room, spares: Sequence[Amphora], wishes: Mapping[str, MachineWish]) -> None:
     """What is begun goes on. What fails is tried again at the next turn."""
     provider = door.providers[PROVIDER]
     unbuilt = ("BOOTING",) if door.makes_machines else UNBUILT
     for spare in spares:
         if spare.status not in (*unbuilt, "PENDING_DELETE"):
             continue
-        placed = Placed(spare, room.believed.get(spare.compute_id or ""))
+        machine = wishes.get(spare.spare_of or "")
+        placed = Placed(spare, room.believed.get(spare.compute_id or ""), machine=machine)
         try:
             if spare.status == "PENDING_DELETE":
                 provider.compute.delete(placed)

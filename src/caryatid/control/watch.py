@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 
 from caryatid import log, metrics
-from caryatid.drivers.secrets.base import SecretsError, UnreadableError
+from caryatid.drivers.secrets.base import SecretsError
 from caryatid.model.bundle import Bundle, Reference
 from caryatid.model.certificate import Certificate
 from caryatid.model.consequences import replace
@@ -18,6 +18,7 @@ from caryatid.store import bundles as store
 from caryatid.store import rows, work
 from caryatid.store.clock import text
 from caryatid.store.database import Tx
+from caryatid.store.gslb import bundles as of_monitors
 
 from .bundles import (
     Answer,
@@ -28,6 +29,7 @@ from .bundles import (
     keep,
     key_of,
     opened,
+    outcome,
     pairs,
     read_all,
     say,
@@ -85,7 +87,7 @@ def look(door: Door) -> None:
 def count(door: Door) -> None:
     """The metrics are those of what is in use now."""
     with door.database.read() as tx:
-        found = store.ends(tx)
+        found = [*store.ends(tx), *of_monitors.ends(tx)]
     now = datetime.now(UTC)
     left = [_days(end, now) for end, _ in found if end]
     metrics.CERTIFICATES.labels("all").set(len(found))
@@ -164,21 +166,9 @@ def _took(tx: Tx, key: MasterKey, certificate: Certificate, looked: Looked, now:
     problem = str(error) if error else None
     if isinstance(error, Unusable) and problem != certificate.problem and _days_left(certificate, now) > 0:
         say(tx, certificate, "refused", reason=problem)
-    metrics.CERTIFICATE_READINGS.labels(_outcome(error)).inc()
+    metrics.CERTIFICATE_READINGS.labels(outcome(error)).inc()
     store.note(tx, replace(_announced(tx, certificate, now), checked_at=at, problem=problem))
     return False
-
-
-def _outcome(error: Unusable | SecretsError | None) -> str:
-    match error:
-        case None:
-            return "same"
-        case Unusable():
-            return "refused"
-        case UnreadableError():
-            return "unreadable"
-        case _:
-            return "unanswered"
 
 
 def _announced(tx: Tx, certificate: Certificate, now: datetime) -> Certificate:

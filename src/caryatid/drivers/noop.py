@@ -169,6 +169,13 @@ class NoopAmphoraDriver(AmphoraLoadBalancerDriver):
 class NoopComputeDriver:
     """Records which machines there are."""
 
+    makes_machines = True
+    has_agents = False
+
+    @classmethod
+    def connect(cls, setup: Setup) -> Self:  # noqa: ARG003  the world is one
+        return cls()
+
     def build(self, amphora: Placed) -> Built:
         with WORLD.act("build"):
             WORLD.machines.add(amphora.id)
@@ -230,17 +237,17 @@ class NoopDnsDriver:
         with WORLD.act("publish"):
             WORLD.publishes += 1
             names = WORLD.zones.setdefault(zone, {})
-            late = []
+            late: dict[tuple[str, str], str] = {}
             for each in wanted:
                 key = each.fqdn, each.rrtype
                 if names.get(key, each).generation > each.generation:
-                    late.append(f"{each.fqdn} {each.rrtype} has generation {names[key].generation}.")
+                    late[key] = f"{each.fqdn} {each.rrtype} has generation {names[key].generation}."
                 elif each.answers is None:
                     names.pop(key, None)
                 else:
                     names[key] = each
             if late:
-                raise DnsRefusedError(" ".join(late))
+                raise DnsRefusedError(" ".join(late.values()), late)
 
     def verify(self, zone: str, wanted: Sequence[Publication]) -> Mapping[tuple[str, str], str]:
         with WORLD.act("verify"):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from caryatid.model.cluster import Machine, MachineWish
 from caryatid.model.host import Host
 from caryatid.model.tls import TlsPolicy
 from caryatid.plan.haproxy import LogSettings
@@ -145,6 +146,20 @@ class Accounts(Protocol):
         """The id of the enabled project of that id or name."""
 
 
+class Machines(Protocol):
+    """Machines of amphorae that have one each (`control/ganeti/desk.py`). None of it asks a cluster anything."""
+
+    def want(self, amphora_id: str, wish: MachineWish) -> Machine:
+        """The amphora's machine is wanted from now on, and this is how far it is. Raises
+        `drivers.compute.base.ComputeError` if nobody can make it, or the amphora is on its way out."""
+
+    def said(self, amphora_id: str) -> Sequence[str]:
+        """What Ganeti's jobs had to say of making it: a sentence each."""
+
+    def unwant(self, amphora_id: str) -> None:
+        """It is to be removed, if it is there or comes to be."""
+
+
 @dataclass(frozen=True)
 class Setup:
     """Handed to a driver when it is loaded."""
@@ -171,3 +186,5 @@ class Setup:
     """Seconds that the noop world takes for each act."""
     accounts: Accounts | None = None
     """Users that this installation knows itself."""
+    machines: Machines | None = None
+    """Machines that are made for amphorae."""

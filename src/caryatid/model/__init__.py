@@ -4,11 +4,13 @@
 from .access import ACCESS, PROJECT, ROLE, TOKEN, USER
 from .amphora import AMPHORA
 from .certificate import CERTIFICATE
+from .cluster import CLUSTER
 from .event import EVENT
 from .flavor import AVAILABILITY_ZONE, AVAILABILITY_ZONE_PROFILE, FLAVOR, FLAVORPROFILE
 from .gslb import (
     GSLB,
     GSLB_BACKEND,
+    GSLB_CHECKER,
     GSLB_GEOMAP,
     GSLB_KINDS,
     GSLB_MEMBER,
@@ -52,6 +54,7 @@ KINDS: tuple[Kind, ...] = (
     SUBNET,
     PORT,
     HOST,
+    CLUSTER,
     CERTIFICATE,
     SECRET,
     CONTAINER,
@@ -62,8 +65,8 @@ KINDS: tuple[Kind, ...] = (
 )
 """Everything that is kept as a row with a document."""
 
-RECORDS: tuple[Kind, ...] = (JOB, EVENT)
-"""What is told of what was done and has happened; nobody wishes for it."""
+RECORDS: tuple[Kind, ...] = (JOB, EVENT, GSLB_CHECKER)
+"""What is told of what was done and has happened, and of who has come; nobody wishes for it."""
 
 BY_NAME: dict[str, Kind] = {kind.name: kind for kind in KINDS}
 
@@ -74,6 +77,7 @@ __all__ = [
     "AVAILABILITY_ZONE_PROFILE",
     "BY_NAME",
     "CERTIFICATE",
+    "CLUSTER",
     "CONTAINER",
     "DELIVERY",
     "EVENT",
@@ -81,6 +85,7 @@ __all__ = [
     "FLAVORPROFILE",
     "GSLB",
     "GSLB_BACKEND",
+    "GSLB_CHECKER",
     "GSLB_GEOMAP",
     "GSLB_KINDS",
     "GSLB_MEMBER",

@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+from .cluster import MachineWish
 from .field import Access, Key, Listed, Ref
 from .host import Host
 from .kind import Kind
@@ -90,6 +91,8 @@ class Placed:
     """One for each subnet of the load balancer's VIPs; the first is that of the first VIP."""
     peers: tuple[Amphora, ...] = ()
     """The load balancer's other amphorae that stay."""
+    machine: MachineWish | None = None
+    """What is wanted of its machine, where one is made for it."""
 
     @property
     def id(self) -> str:

@@ -19,8 +19,10 @@ PURPOSES: Mapping[str, Purpose] = {
     "tls_container_ref": "keypair",
     "ca_tls_container_ref": "authorities",
     "crl_container_ref": "revocations",
+    "client_cert_ref": "keypair",
+    "ca_ref": "authorities",
 }
-"""Attribute of a listener or pool → what its reference must stand for."""
+"""Attribute of a listener or pool, parameter of a monitor → what its reference must stand for."""
 AUTHORITIES_OF: Mapping[str, str] = {
     "client_crl_container_ref": "client_ca_tls_container_ref",
     "crl_container_ref": "ca_tls_container_ref",

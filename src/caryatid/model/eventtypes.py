@@ -71,6 +71,7 @@ OTHERS: Final[Mapping[str, Mapping[str, str]]] = {
         "unfreeze": "Hosts are judged again.",
         "lift": "An operator has said that silent hosts are dead.",
     },
+    "gslb_guard": {"lift": "An operator has said that the members which the guard keeps in answers are down."},
     "gslb": {
         "status": STATUS,
         "answer": "Name servers have been told to answer it otherwise: `changed`, and why: `why`.",
@@ -81,8 +82,22 @@ OTHERS: Final[Mapping[str, Mapping[str, str]]] = {
         "enrol": "A checker of it has enrolled: `checker`, on the machine `name`.",
         "token": "A token was made, with which a checker of it can enrol.",
     },
+    "gslb_monitor": {
+        "tell": "Users have told otherwise of members: `votes`.",
+        "renewed": "A reference of it stands for something else in the key store now, which is in use: `reference`.",
+        "refused": "What a reference of it stands for now cannot be used, for `reason`; what was right stays in use.",
+        "expiring": "What a reference of it stands for ends soon: `not_after`.",
+        "expired": "What a reference of it stands for has ended: `not_after`.",
+    },
+    "gslb_checker": {
+        "revoke": "It is refused from now on; what it has said counts no more.",
+        "delete": "It was revoked, and is not listed any more.",
+    },
     "gslb_pool": {"status": STATUS},
-    "gslb_member": {"status": STATUS},
+    "gslb_member": {
+        "status": STATUS,
+        "moved": "Who has it says that it is at other addresses: `changed`; these are answered from now on.",
+    },
     "authority": {"rotate": "The authority of the hosts' certificates is in another phase of its rotation."},
     "subscription": {
         "secret": "It has another secret.",

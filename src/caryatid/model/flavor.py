@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 
 from caryatid.errors import Fault
 
+from .cluster import MEMORY_MIB_MIN
 from .field import Access, Key, Listed, Ref
 from .host import Labels
 from .kind import Kind, faults_of
@@ -22,6 +23,17 @@ JsonText = Annotated[str, Field(max_length=4096)]
 UniqueName = Annotated[Name, Field(min_length=1)]
 
 
+class MachineData(Document):
+    """How large a machine is that is made for an amphora; what is null is as the cluster has it (`machine`)."""
+
+    vcpus: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Virtual processors."""
+    memory_mib: Annotated[int, Field(ge=MEMORY_MIB_MIN, le=1 << 20)] | None = None
+    """Memory in MiB."""
+    disk_mib: Annotated[int, Field(ge=1, le=1 << 20)] | None = None
+    """Disk in MiB."""
+
+
 class FlavorData(Document):
     """What flavor_data may say to the provider `amphora`."""
 
@@ -29,9 +41,10 @@ class FlavorData(Document):
     """`SINGLE`: one amphora; `ACTIVE_STANDBY`: two that share the VIPs."""
     anti_affinity: Literal["strict", "best-effort"] = "best-effort"
     """Where the amphorae of a pair are. `best-effort`: on two hosts, or on one where there is no other. `strict`: on
-    two hosts; until there are two, there is one amphora."""
+    two hosts; until there are two, there is one amphora. Of machines of a cluster: on two nodes."""
     host_labels: Labels = {}
-    """Labels that a host must have to carry the amphorae; the availability zone's are added."""
+    """Labels that a host must have to carry the amphorae; the availability zone's are added. Without effect where each
+    amphora gets a machine of its own."""
     spares: Annotated[int, Field(ge=0, le=100)] = 0
     """Amphorae of this flavor that wait, built, to take the place of others."""
     haproxy_threads: Annotated[int, Field(ge=1, le=64)] | None = None
@@ -42,17 +55,21 @@ class FlavorData(Document):
     """Flows are logged; null: as the setting `tenant_log_flows` says."""
     log_format: Annotated[str, Field(max_length=2048)] | None = None
     """Format of a flow; null: as the setting `tenant_log_format` says."""
+    machine: MachineData = MachineData()
+    """How large machines are that are made for the amphorae: `vcpus`, `memory_mib`, `disk_mib`; what is not said is as
+    the cluster has it. Without effect on hosts."""
     compute_flavor: Name | None = None
-    """Size of the amphorae; shown, and without effect on hosts."""
+    """Size of the amphorae elsewhere; taken, and without effect: `machine` says it."""
 
 
 class ZoneData(Document):
     """What availability_zone_data may say to the provider `amphora`."""
 
     host_labels: Labels = {}
-    """Labels that a host must have to carry the zone's amphorae."""
+    """Labels that a host must have to carry the zone's amphorae. Without effect where each gets a machine of its
+    own."""
     compute_zone: Name | None = None
-    """Zone of the amphorae; shown, and without effect on hosts."""
+    """Name of the cluster in which machines are made for the zone's amphorae; null: any. Without effect on hosts."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
+from annotated_types import MaxLen
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
@@ -76,6 +77,11 @@ class Attribute:
     @property
     def description(self) -> str:
         return self.info.description or ""
+
+    @property
+    def length_max(self) -> int:
+        """Characters of a text; 0: no limit is said, or not here."""
+        return next((each.max_length for each in self.info.metadata if isinstance(each, MaxLen)), 0)
 
     @cached_property
     def plain(self) -> Any:

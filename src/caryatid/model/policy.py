@@ -111,6 +111,7 @@ OWN: dict[str, dict[str, Who]] = {
     "subnet": {**READING, **EVERYWHERE, **OPERATED},
     "port": {**READING, **EVERYWHERE, **OPERATED},
     "host": {**HIDDEN, **OPERATED, **dict.fromkeys(HOST_ACTS, "admin")},
+    "cluster": {**HIDDEN, **OPERATED, "get_status": "admin", "get_jobs": "admin"},
     "certificate": {**READING, **EVERYWHERE},
     "secret": {**READING, **EVERYWHERE, **WRITING},
     "container": {**READING, **EVERYWHERE, "post": "write", "delete": "write"},
@@ -138,6 +139,7 @@ OWN: dict[str, dict[str, Who]] = {
         "get_history": "read",
         "get_explain": "read",
         "post_sync": "write",
+        "put_unfreeze": "admin",
     },
     "gslb_pool": {**READING, **EVERYWHERE, **WRITING, "get_status": "read"},
     "gslb_member": {**READING, **EVERYWHERE, **WRITING, "get_status": "read"},
@@ -148,11 +150,13 @@ OWN: dict[str, dict[str, Who]] = {
         "post:exec": "admin",
         "put:exec": "admin",
         "post_test": "write",
+        "put_votes": "write",
     },
     "gslb_geomap": {**READING, **EVERYWHERE, **WRITING},
     "gslb_zone": {**READING, **EVERYWHERE, **WRITING, "post:shared": "admin", "put:shared": "admin"},
     "gslb_region": {**READING, **OPERATED, "post_token": "admin"},
     "gslb_backend": {**HIDDEN, **OPERATED},
+    "gslb_checker": {**HIDDEN, "put_revoke": "admin", "delete": "admin"},
 }
 """What Octavia does not have."""
 

@@ -61,6 +61,8 @@ class Monitor:
     per_region: PerRegion = "majority"
     insufficient_data: InsufficientData = "last_known"
     enabled: bool = True
+    told_s: float | None = None
+    """For so long it counts what users tell of it; None: it is tried."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from caryatid.model.cluster import MachineWish
 from caryatid.model.status import AmphoraRole
 
 ROLES: dict[str, tuple[AmphoraRole, ...]] = {
@@ -85,9 +86,7 @@ class Placement:
     """(amphora, why) of each that should not stay where it is, and must."""
 
 
-def wanted(
-    flavor: Mapping[str, Any], zone: Mapping[str, Any], reaches: frozenset[str] = frozenset()
-) -> Wanted:
+def wanted(flavor: Mapping[str, Any], zone: Mapping[str, Any], reaches: frozenset[str] = frozenset()) -> Wanted:
     """What the data of a flavor's and of an availability zone's profile say about placement."""
     asked: dict[str, str] = flavor.get("host_labels", {})
     there: dict[str, str] = zone.get("host_labels", {})
@@ -97,6 +96,18 @@ def wanted(
         labels={**asked, **there},
         reaches=reaches,
         clash=next((name for name in sorted(asked.keys() & there.keys()) if asked[name] != there[name]), ""),
+    )
+
+
+def machine(flavor: Mapping[str, Any], zone: Mapping[str, Any]) -> MachineWish:
+    """What the same say about machines that are made for amphorae."""
+    size: Mapping[str, int | None] = flavor.get("machine") or {}
+    return MachineWish(
+        cluster=zone.get("compute_zone") or "",
+        vcpus=size.get("vcpus"),
+        memory_mib=size.get("memory_mib"),
+        disk_mib=size.get("disk_mib"),
+        apart=flavor.get("anti_affinity") == "strict",
     )
 
 

@@ -199,7 +199,8 @@ def _own(member: Member, good_s: float, before: MemberMemory, look: Look) -> Che
         reasons = ((vote.region_id, vote.reason),) if vote.word == "DOWN" else ()
         return CheckState(vote.word, True, 1, 1, 1, 1, ends if ends < inf else None, reasons)
     held = before.checks.get(OWN, "UNKNOWN") if look.now < _own_stands(good_s, look) else "UNKNOWN"
-    return CheckState(held, False, 0, 0, 1)
+    why = ((vote.region_id, vote.reason),) if vote is not None and vote.reason else ()
+    return CheckState(held, False, 0, 0, 1, reasons=why)
 
 
 def _own_stands(good_s: float, look: Look) -> float:

@@ -3,10 +3,11 @@
 
     checkers of a region ──per_region──▶ the region's word ──quorum of the regions that spoke lately──▶ UP or DOWN
 
-Silence is no word: a vote that has not been confirmed for three intervals and the timeout does not count, neither for
-nor against. While fewer than half of the regions have said anything lately nothing is decided anew, and
-`insufficient_data` says what holds. A tie leaves what was. The result is a function of votes, of what was before, and
-of the moment; the order of votes is of no account. All times are seconds since the epoch.
+Silence is no word: a vote that has not been confirmed for three intervals and the timeout (one that users told: for
+as long as its monitor says) does not count, neither for nor against. While fewer than half of the regions have said
+anything lately nothing is decided anew, and `insufficient_data` says what holds. A tie leaves what was. The result is
+a function of votes, of what was before, and of the moment; the order of votes is of no account. All times are seconds
+since the epoch.
 
     check(monitor, votes, configured(monitor, regions), before, look) → CheckState
 """
@@ -50,21 +51,28 @@ class CheckState(NamedTuple):
     """When the first of the votes that count expires, if it is not confirmed before."""
     reasons: tuple[tuple[str, str], ...] = ()
     """(region, reason) of those that say DOWN, in the order of the regions' ids."""
+    told: bool = False
+    """Users have said so: nobody's network is between, and no checker's fault."""
 
     @property
     def agreed(self) -> bool:
         """It is DOWN by more than the silence of others or one process alone (`plan/guard.py`)."""
-        return self.sufficient and self.checkers > 1 and 2 * self.fresh > self.configured
+        return self.sufficient and (self.told or self.checkers > 1) and 2 * self.fresh > self.configured
 
     def why(self, regions: Mapping[str, Region]) -> str:
         if not self.sufficient:
             few = 2 * self.fresh < self.configured or not self.fresh
             split = f"only {self.fresh} of {self.configured} regions have said anything lately"
             said = split if few else f"{self.fresh} of {self.configured} regions do not settle it"
-            return f"{said}; {self.word} stands" if self.word != "UNKNOWN" else said
-        said = f"{self.word} as {self.agreeing} of {self.fresh} regions see it"
+            said = f"{said}; {self.word} stands" if self.word != "UNKNOWN" else said
+            return self._with_reasons(said, regions)
+        how = f"told for {self.agreeing} of {self.fresh} regions" if self.told else None
+        said = f"{self.word} as {how or f'{self.agreeing} of {self.fresh} regions see it'}"
         if self.fresh < self.configured:
             said += f" ({self.configured - self.fresh} silent)"
+        return self._with_reasons(said, regions)
+
+    def _with_reasons(self, said: str, regions: Mapping[str, Region]) -> str:
         told = [f"{_name(regions, region)}: {reason}" for region, reason in self.reasons if reason]
         return f"{said}: {'; '.join(told[:REASONS_MAX])}" if told else said
 
@@ -76,7 +84,7 @@ def configured(monitor: Monitor, regions: Collection[str]) -> Collection[str]:
 
 def good_s(monitor: Monitor) -> float:
     """For so long a vote counts after it was confirmed."""
-    return MISSED * monitor.interval_s + monitor.timeout_s
+    return monitor.told_s if monitor.told_s is not None else MISSED * monitor.interval_s + monitor.timeout_s
 
 
 def check(monitor: Monitor, votes: Iterable[Vote], configured: Collection[str], before: Word, look: Look) -> CheckState:
@@ -112,8 +120,8 @@ def check(monitor: Monitor, votes: Iterable[Vote], configured: Collection[str], 
     if decided == "UNKNOWN" or (decided != before and 2 * agreeing <= places and _doubted(monitor, before, look)):
         return CheckState(before, False, 0, fresh, places, 0, first_out)
     if decided == "UP" and ups == fresh == len(counted):  # what is most often so
-        return CheckState("UP", True, ups, fresh, places, fresh, first_out)
-    return _told(decided, words, counted, places, first_out)
+        return CheckState("UP", True, ups, fresh, places, fresh, first_out, (), monitor.told_s is not None)
+    return _told(decided, words, counted, places, first_out)._replace(told=monitor.told_s is not None)
 
 
 def beginning_ends(monitor: Monitor, look: Look) -> float:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from caryatid import log, metrics, tracing
+from caryatid.agent import firstboot
 from caryatid.agent.run import listens, stop_data_plane
 from caryatid.agent.run import run as run_agent
 from caryatid.agent.settings import AgentSettings, Uplink
@@ -45,14 +46,16 @@ def receivers(settings: Settings) -> tuple[Sender, ...]:
         raise CaryatidError(f"{settings.log_tls_ca} cannot be used: {error}.") from error
 
 
-def run(settings: Settings, token_file: Path | None = None) -> None:
-    """Runs amphorae until told to stop; SIGINT ends them too, SIGTERM leaves them serving."""
+def run(settings: Settings, token_file: Path | None = None, seed: Path | None = None) -> None:
+    """Runs amphorae until told to stop; SIGINT ends them too, SIGTERM leaves them serving. `seed`: the file by which a
+    machine that was made for one amphora is told all it needs, once."""
     log.configure(settings.log_level, settings.log_format, receivers(settings), service="agent")
     tracing.configure(settings.otel_endpoint, "agent")
     process.follow_parent()
     process.keep_memory()
     process.show_metrics(settings.agent_metrics_listen, metrics.shown((metrics.AGENT,)))
-    asyncio.run(_serve(agent_settings(settings, token_file)))
+    known = agent_settings(settings, token_file)
+    asyncio.run(_serve(firstboot.prepare(seed, known) if seed else known, seed))
 
 
 def end(settings: Settings) -> int:
@@ -66,9 +69,14 @@ def end(settings: Settings) -> int:
     return asyncio.run(stop_data_plane(known)) if known.amphorae_dir.is_dir() else 0
 
 
-async def _serve(settings: AgentSettings) -> None:
+async def _serve(settings: AgentSettings, seed: Path | None = None) -> None:
+    def ready() -> None:
+        if seed is not None:
+            firstboot.forget(seed)
+        process.ready()
+
     stop = asyncio.Event()
-    running = asyncio.create_task(run_agent(settings, stop, ready=process.ready))
+    running = asyncio.create_task(run_agent(settings, stop, ready=ready))
     told = asyncio.create_task(process.stopped())
     await asyncio.wait({running, told}, return_when=asyncio.FIRST_COMPLETED)
     stop.set()

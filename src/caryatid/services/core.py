@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 
@@ -23,13 +23,17 @@ from caryatid.control.authority import Registry
 from caryatid.control.census import Census
 from caryatid.control.credentials import LOOK_S, Credentials
 from caryatid.control.door import Door
-from caryatid.control.gslb import auditing, embedded
+from caryatid.control.gslb import auditing, embedded, following
+from caryatid.control.gslb import bundles as of_monitors
 from caryatid.control.gslb.embedded import Embedded
 from caryatid.control.housekeeping import Duty, Housekeeper
 from caryatid.control.vault import NoMasterKey
+from caryatid.drivers import load
+from caryatid.drivers.compute.base import ComputeDriver
 from caryatid.services import CORE, loop, nameserver, process, wiring
 from caryatid.services.agent import TOKEN
 from caryatid.services.checking import OwnChecker, Watching
+from caryatid.services.clusters import Clusters
 from caryatid.services.engine import Engine
 from caryatid.services.health import Health
 from caryatid.services.judging import Judging
@@ -78,13 +82,9 @@ async def _serve(settings: Settings, services: Sequence[str], *, token_for_agent
                 await stack.enter_async_context(OwnChecker(door, registry, conductor))
         if "health" in services and registry and identity:
             await stack.enter_async_context(_Receiver(settings, registry, door, identity))
-        if settings.gslb_report_to and "housekeeping" in services:
-            urls = settings.gslb_report_to.split(",")
-            await stack.enter_async_context(Reporter(database, News(wakeups), settings.state_dir, urls))
         if "housekeeping" in services:
-            await stack.enter_async_context(_Housekeeping(door, registry))
-            await stack.enter_async_context(Watching(door))
-            await stack.enter_async_context(Webhooks(door, wakeups))
+            for duties in _duties(door, registry, wakeups):
+                await stack.enter_async_context(duties)
         if "worker" in services:
             await stack.enter_async_context(_Working(door, wakeups))
         counted = [Census(database)] if "housekeeping" in services else []
@@ -97,9 +97,24 @@ async def _serve(settings: Settings, services: Sequence[str], *, token_for_agent
     database.close()
 
 
+def _duties(
+    door: Door, registry: Registry | None, wakeups: Wakeups
+) -> Iterator[AbstractAsyncContextManager[None, None]]:
+    """What the service `housekeeping` does while each of these is entered."""
+    settings = door.settings
+    if settings.gslb_report_to:
+        yield Reporter(door.database, News(wakeups), settings.state_dir, settings.gslb_report_to.split(","))
+    yield _Housekeeping(door, registry)
+    yield Watching(door)
+    yield Webhooks(door, wakeups)
+    if registry and settings.compute_driver == "ganeti":
+        yield Clusters(door, registry, wakeups)
+
+
 def _registry(settings: Settings, database: Database) -> Registry | None:
-    """Without hosts there is nobody to enrol or to hear."""
-    return authority.open_registry(database, settings) if settings.compute_driver == "hosts" else None
+    """Without agents there is nobody to enrol or to hear."""
+    compute: ComputeDriver = load("compute", settings.compute_driver)
+    return authority.open_registry(database, settings) if compute.has_agents else None
 
 
 @contextmanager
@@ -203,10 +218,16 @@ class _Housekeeping:
             "housekeeping": Housekeeper(door, holder),
             "spares": Housekeeper(door, holder, (Duty("keep spares", 3.0, spares.keep),)),
         }
-        certificates = (Duty("watch certificates", 2.0, watch.look), Duty("count certificates", 30.0, watch.count))
+        certificates = (
+            Duty("watch certificates", 2.0, watch.look),
+            Duty("watch certificates of monitors", 2.0, of_monitors.look),
+            Duty("count certificates", 30.0, watch.count),
+        )
         self._keepers["certificates"] = Housekeeper(door, holder, certificates)
         names = Duty("audit names", auditing.PERIOD_S, auditing.audit)
         self._keepers["names"] = Housekeeper(door, holder, (names,))
+        members = Duty("follow members", door.settings.gslb_follow_s, following.Follower().follow)
+        self._keepers["members"] = Housekeeper(door, holder, (members,))
         self._keepers["stapling"] = Housekeeper(door, holder, (Duty("fetch OCSP responses", 10.0, stapling.staple),))
         if registry is not None:
             rotate = Duty("rotate the authority", 60.0, lambda _door: rotation.advance(registry, datetime.now(UTC)))

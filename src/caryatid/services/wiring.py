@@ -10,10 +10,12 @@ from caryatid.config import Settings
 from caryatid.control.accounts import Accounts
 from caryatid.control.check import tls_policy
 from caryatid.control.door import Door, provider
+from caryatid.control.ganeti.desk import Desk
 from caryatid.control.secrets import Keep
 from caryatid.control.vault import Vault
 from caryatid.drivers import load
 from caryatid.drivers.amphora.base import AmphoraLoadBalancerDriver
+from caryatid.drivers.elsewhere import Elsewhere
 from caryatid.drivers.setup import Agents, Identity, KeyManager, Keystone, Setup
 from caryatid.errors import CaryatidError
 from caryatid.plan.haproxy import LogSettings
@@ -87,6 +89,19 @@ def identity(settings: Settings) -> Identity | None:
         raise CaryatidError(f"The settings of Keystone cannot be used: {error}") from error
 
 
+def elsewhere(settings: Settings) -> Elsewhere:
+    """Who asks the Octavias and Neutrons of regions. Raises CaryatidError for files that cannot be read."""
+    try:
+        return Elsewhere(
+            _keystone(settings) if settings.keystone_url else None,
+            settings.gslb_follow_token_file,
+            authorities(settings.keystone_ca) if settings.keystone_ca else "",
+            settings.gslb_follow_timeout_s,
+        )
+    except (ValueError, OSError) as error:
+        raise CaryatidError(f"The settings of Keystone cannot be used: {error}") from error
+
+
 def _keystone(settings: Settings) -> Keystone:
     if settings.keystone_password_file is None:
         raise ValueError("keystone_url needs keystone_password_file.")
@@ -115,8 +130,11 @@ def door(settings: Settings, context: Callable[[], ssl.SSLContext] = no_tls, dat
         identity=identity(settings),
         noop_delay_s=settings.noop_delay_s,
         accounts=Accounts(database),
+        machines=Desk(database),
     )
     driver: AmphoraLoadBalancerDriver = load("amphora", settings.amphora_driver).connect(setup)
-    providers = provider(settings, driver, load("network", settings.network_driver).connect(setup))
+    compute = load("compute", settings.compute_driver).connect(setup)
+    providers = provider(driver, compute, load("network", settings.network_driver).connect(setup))
     secrets = load("secrets", settings.secrets_driver).connect(setup)
-    return Door(database, providers, settings, secrets, load("identity", settings.identity_driver).connect(setup))
+    identity_driver = load("identity", settings.identity_driver).connect(setup)
+    return Door(database, providers, settings, secrets, identity_driver, elsewhere=elsewhere(settings))

@@ -3,10 +3,11 @@
 
 from sqlalchemy import BigInteger, case, func, literal_column, select
 
-from caryatid.model import AMPHORA
+from caryatid.model import AMPHORA, CLUSTER
 
 from . import clock
 from .database import POSTGRESQL, Tx
+from .ganeti.tables import CLUSTER_SEEN, MACHINE
 from .overview import statuses
 from .tables import EVENT, JOB, TABLES, WORK
 
@@ -48,6 +49,23 @@ def jobs(tx: Tx) -> Counts:
     open_ = opened.where(JOB.c.ended_at.is_(None)).subquery()
     rows = tx.connection.execute(select(open_.c.state, func.count()).group_by(open_.c.state))
     return {("queued",): 0, ("running",): 0, ("retrying",): 0} | {(row[0],): row[1] for row in rows}
+
+
+def machines(tx: Tx) -> Counts:
+    """By cluster and phase."""
+    cluster = TABLES[CLUSTER.name]
+    labels = (cluster.c.name, MACHINE.c.phase)
+    counted = select(*labels, func.count()).select_from(MACHINE.join(cluster, cluster.c.id == MACHINE.c.cluster_id))
+    return {(row[0], row[1]): row[2] for row in tx.connection.execute(counted.group_by(*labels))}
+
+
+def clusters_silent_s(tx: Tx) -> Counts:
+    """Seconds since each cluster has answered; of one that never has, since it was first asked."""
+    cluster, now = TABLES[CLUSTER.name], clock.now(tx)
+    at = func.coalesce(CLUSTER_SEEN.c.answered_at, CLUSTER_SEEN.c.since)
+    known = cluster.join(CLUSTER_SEEN, CLUSTER_SEEN.c.cluster_id == cluster.c.id)
+    rows = tx.connection.execute(select(cluster.c.name, at).select_from(known))
+    return {(row[0],): max(0.0, now - row[1]) for row in rows}
 
 
 def events_held_s(tx: Tx) -> float:

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, FromClause, Select, Table, and_, func, lit
 from caryatid.model import (
     AMPHORA,
     BY_NAME,
+    CLUSTER,
     GSLB,
     GSLB_KINDS,
     GSLB_MEMBER,
@@ -24,6 +25,7 @@ from caryatid.model.field import Back
 from caryatid.model.kind import Kind
 
 from . import status
+from .ganeti.tables import CLUSTER_SEEN, MACHINE
 from .gslb.tables import GSLB_CHECKER, GSLB_STATE, GSLB_STATUS
 from .sql import listing
 from .tables import OBSERVATION, PROGRESS, SUBSCRIPTION_STATE, TABLES, root_column
@@ -69,6 +71,9 @@ def reading(name: str, dialect: str) -> Reading:
     if kind is HOST:
         source, carried = _with_use(table)
         values |= carried
+    if kind is CLUSTER:
+        source, seen = _with_machines(table)
+        values |= seen
     if kind is AMPHORA:
         host = TABLES[HOST.name]
         source = table.outerjoin(host, host.c.id == table.c.compute_id)
@@ -132,6 +137,19 @@ def _with_use(host: Table) -> tuple[FromClause, dict[str, ColumnElement[Any]]]:
     return host.outerjoin(own, _observes(own, HOST.name, host.c.id)), {
         "used": carried.scalar_subquery(),
         "operating_status": func.coalesce(own.c.operating_status, status.OFFLINE),
+    }
+
+
+def _with_machines(cluster: Table) -> tuple[FromClause, dict[str, ColumnElement[Any]]]:
+    """How each cluster that is read was when it was last asked, and how many machines of ours are there."""
+    seen = CLUSTER_SEEN.c
+    machines = select(func.count()).where(MACHINE.c.cluster_id == cluster.c.id).correlate(cluster)
+    return cluster.outerjoin(CLUSTER_SEEN, seen.cluster_id == cluster.c.id), {
+        "operating_status": func.coalesce(seen.status, status.OFFLINE),
+        "status_reason": seen.reason,
+        "software_version": seen.seen["software_version"].as_string(),
+        "machines": machines.scalar_subquery(),
+        "seen_at": seen.seen["answered_at"].as_string(),
     }
 
 

@@ -110,35 +110,54 @@ def remove_credential(tx: Tx, host_id: str) -> None:
     tx.connection.execute(delete(HOST_CREDENTIAL).where(HOST_CREDENTIAL.c.host_id == host_id))
 
 
-def open_enrolment(tx: Tx, token_id: str, secret: bytes, *, valid_s: float, region_id: str | None = None) -> None:
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What a token was for."""
+
+    region_id: str | None
+    """Of the checker."""
+    amphora_id: str | None
+    """Whose machine the host is; None: nobody's."""
+
+
+def open_enrolment(
+    tx: Tx,
+    token_id: str,
+    secret: bytes,
+    *,
+    valid_s: float,
+    region_id: str | None = None,
+    amphora_id: str | None = None,
+) -> None:
     """Whoever knows the secret (256 random bits, of which a hash is kept) may enrol once within `valid_s` seconds: as a
-    checker of the region, or, without one, as a host."""
+    checker of the region, as the machine of the amphora, or, without either, as a host."""
     row = {"token_id": token_id, "secret_hash": _hash(secret), "expires_at": clock.now(tx) + valid_s}
-    row |= {"region_id": region_id}
+    row |= {"region_id": region_id, "amphora_id": amphora_id}
     tx.connection.execute(ENROLMENT.insert(), row)
 
 
-def redeem(tx: Tx, token_id: str, secret: bytes) -> bool:
-    """The token for a host is used up; False: it is unknown, used, expired, for a checker, or the secret is wrong."""
-    return _redeemed(tx, token_id, secret, ENROLMENT.c.region_id.is_(None)) is not None
+def redeem(tx: Tx, token_id: str, secret: bytes) -> Opened | None:
+    """The token for a host is used up; None: it is unknown, used, expired, for a checker, or the secret is wrong."""
+    return _redeemed(tx, token_id, secret, ENROLMENT.c.region_id.is_(None))
 
 
 def redeem_for_region(tx: Tx, token_id: str, secret: bytes) -> str | None:
     """The token for a checker is used up; its region. None: as above, or it is for a host."""
-    return _redeemed(tx, token_id, secret, ENROLMENT.c.region_id.is_not(None))
+    opened = _redeemed(tx, token_id, secret, ENROLMENT.c.region_id.is_not(None))
+    return opened.region_id if opened else None
 
 
-def _redeemed(tx: Tx, token_id: str, secret: bytes, meant: ColumnElement[bool]) -> str | None:
-    """The region that the token is for; of one for a host it is empty."""
+def _redeemed(tx: Tx, token_id: str, secret: bytes, meant: ColumnElement[bool]) -> Opened | None:
     if not storable(token_id):
         return None
     now = clock.now(tx)
     open_ones = (ENROLMENT.c.token_id == token_id, ENROLMENT.c.used_at.is_(None), ENROLMENT.c.expires_at > now, meant)
-    known = tx.connection.execute(select(ENROLMENT.c.secret_hash, ENROLMENT.c.region_id).where(*open_ones)).first()
+    told = (ENROLMENT.c.secret_hash, ENROLMENT.c.region_id, ENROLMENT.c.amphora_id)
+    known = tx.connection.execute(select(*told).where(*open_ones)).first()
     if not hmac.compare_digest(known.secret_hash if known else b"", _hash(secret)) or known is None:
         return None
     used = update(ENROLMENT).where(*open_ones).values(used_at=now)
-    return (known.region_id or "") if tx.connection.execute(used).rowcount else None
+    return Opened(known.region_id, known.amphora_id) if tx.connection.execute(used).rowcount else None
 
 
 def purge_enrolments(tx: Tx) -> int:

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any, Final
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, null, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, func, null, or_, select, update
 
 from caryatid.model import GSLB, LOADBALANCER
 from caryatid.model.event import WORKER
@@ -136,23 +136,37 @@ def page(
 
 def end(tx: Tx, held: Claim, said: End, now: float) -> None:
     """What was asked for up to `said.generation` has ended, by the attempt of this claim."""
-    rows = _rows(tx, _OPEN, {"root": held.root_id, "upto": said.generation})
-    if not rows:
-        return
-    ended = []
-    for row in rows:
-        state, reason, remedy = said.of(row)
-        ended.append({"key": row["id"], "how": state, "said": reason, "cure": remedy})
-    when = {"when": clock.text(now), "fence": held.fence}
-    tx.connection.execute(_END, [one | when for one in ended])
-    events.append_all(tx, [_ended(row, one, WORKER) for row, one in zip(rows, ended, strict=True)])
-    wake.notify(tx, attempts.CHANNEL)
+    end_all(tx, {held: said}, now)
 
 
-def tell_begun(tx: Tx, held: Claim, generation: int) -> None:
-    """There are events for jobs that the attempt of this claim is the first to cover."""
-    values = {"root": held.root_id, "fence": held.fence, "upto": generation}
-    events.append_all(tx, [_event(job, "begin", WORKER, None) for job in _rows(tx, _FIRST, values)])
+def end_all(tx: Tx, said: Mapping[Claim, End], now: float) -> None:
+    """The same of many roots."""
+    ended, told = [], []
+    for held, row in _open_of_all(tx, {held: end.generation for held, end in said.items()}):
+        state, reason, remedy = said[held].of(row)
+        one = {"key": row["id"], "how": state, "said": reason, "cure": remedy}
+        ended.append({**one, "when": clock.text(now), "fence": held.fence})
+        told.append(_ended(row, one, WORKER))
+    if ended:
+        tx.connection.execute(_END, ended)
+        events.append_all(tx, told)
+        wake.notify(tx, attempts.CHANNEL)
+
+
+def tell_begun(tx: Tx, begun: Mapping[Claim, int]) -> None:
+    """There are events for jobs that the attempts of these claims, which cover them up to these generations, are the
+    first to cover."""
+    found = _open_of_all(tx, begun)
+    events.append_all(tx, [_event(job, "begin", WORKER, None) for held, job in found if job[_SINCE] == held.fence])
+
+
+def _open_of_all(tx: Tx, upto: Mapping[Claim, int]) -> list[tuple[Claim, dict[str, Any]]]:
+    """Jobs of the claims' roots that have not ended, up to these generations; with the fence of the first attempt that
+    covers each."""
+    claims, dialect = {held.root_id: held for held in upto}, tx.database.dialect
+    rows = _rows(tx, _open_among(dialect), {"ids": listed(dialect, sorted(claims))}) if claims else []
+    found = [(claims[row["root_id"]], row) for row in rows]
+    return [(held, row) for held, row in found if row["generation"] <= upto[held]]
 
 
 def open_of(tx: Tx, root_id: str) -> list[dict[str, Any]]:
@@ -213,16 +227,19 @@ _OPEN = select(JOB).where(
 )
 _HOW: dict[str, Any] = {"ended_at": bindparam("when"), "outcome": bindparam("how"), "reason": bindparam("said")}
 _MORE: dict[str, Any] = {"remedy": bindparam("cure"), "ended_fence": bindparam("fence"), "undo": null()}
-_COVERED = select(ATTEMPT.c.fence).where(
-    ATTEMPT.c.root_id == bindparam("root"),
-    ATTEMPT.c.generation >= JOB.c.generation,
-    ATTEMPT.c.fence < bindparam("fence"),
-)
-_FIRST = _OPEN.where(~_COVERED.exists())
+_SINCE: Final = "covered_since"
+_COVERING = and_(ATTEMPT.c.root_id == JOB.c.root_id, ATTEMPT.c.generation >= JOB.c.generation)
+_COVERED_SINCE = select(func.min(ATTEMPT.c.fence)).where(_COVERING).correlate(JOB).scalar_subquery().label(_SINCE)
 _END = update(JOB).where(JOB.c.id == bindparam("key")).values(**_HOW, **_MORE)
 _ARCHIVED = JOB_ARCHIVE.c.id == bindparam("key")
 _INNER = ("outcome", "ended_fence", "undo")
 """Columns that nobody sees."""
+
+
+@cache
+def _open_among(dialect: str) -> Any:
+    these = select(JOB, _COVERED_SINCE).where(among(dialect, JOB.c.root_id, "ids"), JOB.c.ended_at.is_(None))
+    return these.order_by(JOB.c.root_id, JOB.c.generation, JOB.c.id)
 
 
 @cache

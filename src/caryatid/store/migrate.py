@@ -18,6 +18,7 @@ from sqlalchemy.pool import NullPool
 
 from . import events
 from .database import POSTGRESQL, SQLITE, normal
+from .ganeti import tables as _ganeti  # noqa: F401  declares some of them
 from .gslb import tables as _gslb  # noqa: F401  declares the last of them
 from .tables import METADATA
 

@@ -26,21 +26,31 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from caryatid.errors import Conflict
-from caryatid.model import BY_NAME, HOST, LOADBALANCER
+from caryatid.model import BY_NAME, CLUSTER, HOST, LOADBALANCER
 from caryatid.model.kind import Kind
 from caryatid.model.resource import Row
 
 from . import filters
 from .database import Tx
 from .documents import Json, reading, shaped
+from .ganeti.tables import CLUSTER_SEEN
 from .observations import host_heard, last_heard
 from .sql import among, listed, storable
-from .tables import LOOKED_AT, PROGRESS, TABLES, root_column
+from .tables import LOOKED_AT, PROGRESS, SEEN_OF_CLUSTERS, TABLES, root_column
 
 FIRST: Final = 1
 """The generation in which a root starts."""
 DERIVED = frozenset(
-    {"provisioning_status", "operating_status", "used", "cert_expiration", "listeners", *PROGRESS, *LOOKED_AT}
+    {
+        "provisioning_status",
+        "operating_status",
+        "used",
+        "cert_expiration",
+        "listeners",
+        *PROGRESS,
+        *LOOKED_AT,
+        *SEEN_OF_CLUSTERS,
+    }
 )
 """Attributes that no row stores."""
 
@@ -283,8 +293,20 @@ def _seen(name: str, dialect: str, *, within: bool) -> Select[Any]:
     kind = BY_NAME[name]
     read = reading(name, dialect)
     plain = _get(name, dialect, within=within)
-    heard = host_heard(read.table.c.id) if kind is HOST else last_heard(read.table.c[root_column(kind)])
-    return plain.with_only_columns(heard.label("heard_at"), *plain.selected_columns, maintain_column_froms=True)
+    return plain.with_only_columns(
+        _heard(kind, read.table).label("heard_at"), *plain.selected_columns, maintain_column_froms=True
+    )
+
+
+def _heard(kind: Kind, table: Table) -> Any:
+    """When what is observed of a row was last heard of."""
+    match kind.name:
+        case HOST.name:
+            return host_heard(table.c.id)
+        case CLUSTER.name:
+            return CLUSTER_SEEN.c.answered_at
+        case _:
+            return last_heard(table.c[root_column(kind)])
 
 
 @cache

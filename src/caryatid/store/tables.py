@@ -327,6 +327,7 @@ ENROLMENT = Table(
     Column("expires_at", Float(53), nullable=False),
     Column("used_at", Float(53)),
     Column("region_id", String(ID_LENGTH)),  # of the checker that it lets in; null: it lets a host in
+    Column("amphora_id", String(ID_LENGTH)),  # whose machine that host is; null: nobody's
 )
 SETTING = Table(
     "setting",
@@ -358,8 +359,12 @@ PASSWORD = Table(
 """The argon2id hash of each user that has a password: apart from its document, which many read."""
 PROGRESS = ("cursor", "old_secret_until", "delivered_at", "failed_at", "failures", "trouble")
 """Attributes of a subscription that are seen, not wanted (decision 13)."""
-LOOKED_AT = ("published_generation", "published_at", "status_reason", "per_region", "checkers", "seen_at")
+LOOKED_AT = (
+    *("published_generation", "published_at", "status_reason", "per_region", "certificates", "checkers", "seen_at"),
+)
 """Attributes of what global load balancing is made of that are seen, not wanted."""
+SEEN_OF_CLUSTERS = ("operating_status", "status_reason", "software_version", "machines", "seen_at")
+"""Attributes of Ganeti clusters that are seen, not wanted."""
 SUBSCRIPTION_STATE = Table(
     "subscription_state",
     METADATA,

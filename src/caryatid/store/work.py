@@ -168,7 +168,7 @@ def settle(tx: Tx, held: Claim, outcome: Outcome, *, provisioning_deadline_s: fl
     if row is None or row.fence != held.fence:
         raise LeaseLost(f"The work on {held.root_id} is another worker's now.")
     now = clock.now(tx)
-    attempts.end(tx, held, outcome, now)
+    attempts.end_all(tx, {held: outcome}, now)
     settling = _Settling(tx, held, root, row, now)
     match outcome:
         case Done():
@@ -178,6 +178,20 @@ def settle(tx: Tx, held: Claim, outcome: Outcome, *, provisioning_deadline_s: fl
         case Failed():
             settling.failed(outcome)
     wake.notify(tx, "jobs")
+
+
+def done_all(tx: Tx, kind: Kind, done: Mapping[Claim, Done], roots: Mapping[str, RootState]) -> None:
+    """These claims, still the holder's, are given back, and their generations are in effect. `roots`: of the kind,
+    which the holder has locked, nobody has deleted, and on which nothing hangs."""
+    if not done:
+        return
+    now = clock.now(tx)
+    attempts.end_all(tx, done, now)
+    seen = {held: max(one.generation, roots[held.root_id].observed_generation) for held, one in done.items()}
+    tx.connection.execute(_observed(kind.name), [{"root": held.root_id, "seen": at} for held, at in seen.items()])
+    jobs.end_all(tx, {held: End(outcome.generation) for held, outcome in done.items()}, now)
+    leave_all(tx, {held: outcome.look_after_s for held, outcome in done.items()})
+    wake.notify(tx, attempts.CHANNEL)
 
 
 def leave_all(tx: Tx, held: Mapping[Claim, float | None]) -> None:

@@ -28,6 +28,8 @@ Id = Annotated[str, Field(max_length=36, pattern=r"^[!-~]*$")]
 Reason = Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")]
 Milliseconds = Annotated[float, Field(ge=0, le=3_600_000)]
 Word = Literal["UP", "DOWN"]
+Contents = Annotated[dict[str, str], Field(repr=False)]
+"""What checks need of the key store (PEM, with private keys), by digest (SHA-256, hexadecimal). Kept in memory only."""
 
 
 class Check(Body):
@@ -50,6 +52,7 @@ class Check(Body):
     rapid_recheck: bool
     inverted: bool
     parameters: dict[str, Any] = {}
+    """Those that name something in the key store have the digest of it instead."""
     word: Word | None = None
     """What this region says of it already; a checker that takes a share over goes on from there."""
 
@@ -102,6 +105,7 @@ class Wanted(Body):
     """CIDRs that may not."""
     controls: list[str] = []
     """`address:port` that must be reachable (TCP), or the network of the checker is at fault."""
+    contents: Contents = {}
 
 
 class Vote(Body):
@@ -160,6 +164,7 @@ class Done(Body):
 
 class Trials(Body):
     trials: list[Trial]
+    contents: Contents = {}
 
 
 class LoadBalancer(Body):

@@ -40,14 +40,16 @@ def check(kind, port=None, *, address="127.0.0.1", timeout_s=LONG_S, parameters=
     )
 
 
-def tried(wanted: Check, *, allowed=LOOPBACK, programs=(), names=None) -> Outcome:
-    """What comes of one try. `names`: what the machine's name servers know."""
+def tried(wanted: Check, *, allowed=LOOPBACK, programs=(), names=None, contents=None) -> Outcome:
+    """What comes of one try. `names`: what the machine's name servers know; `contents`: what the conductor has told of
+    the key store."""
 
     async def look_up(name):
         return (names or {})[name], 60.0
 
     async def once():
         tries = Tries(Targets(allowed, []), programs, look_up)
+        tries.know(contents or {})
         try:
             return await tries.once(wanted)
         finally:

@@ -4,14 +4,16 @@
 import pytest
 from structlog.testing import capture_logs
 
-from caryatid.control.gslb import auditing, guarding
+from caryatid.control.gslb import auditing, guarding, lifting
 from caryatid.control.gslb.engine import attend, begin, publish, verify
 from caryatid.control.gslb.hearing import Hearing
 from caryatid.control.gslb.settling import settle
 from caryatid.drivers.dns.base import Publication
 from caryatid.drivers.noop import WORLD, NoopDnsDriver
+from caryatid.errors import Forbidden
 from caryatid.model import GSLB, GSLB_MEMBER
 from caryatid.model.gslb.answers import Answers, Candidate, Choice
+from caryatid.model.policy import Caller
 from caryatid.store import clock, work
 from tests.control.gslb.globe import ZONE, Globe, uid
 
@@ -168,6 +170,24 @@ def test_when_one_checker_takes_most_members_down_they_stay(globe, crowd):
     shown = [globe.get(GSLB_MEMBER, uid(address)) for address in crowd]
     assert [member["operating_status"] for member in shown] == ["UNKNOWN"] * 24
     assert "kept in answers" in shown[0]["status_reason"]
+
+
+def test_when_an_operator_says_that_they_are_down_they_go(globe, crowd, caller):
+    for address in crowd:
+        globe.say(address, "DDD", checker="the same", wake=False)
+    globe.wake()
+    globe.turn()
+    assert globe.get(GSLB_MEMBER, uid(crowd[0]))["operating_status"] == "UNKNOWN"
+    lifting.lift(globe.door, caller)
+    globe.turn()
+    shown = [globe.get(GSLB_MEMBER, uid(address)) for address in crowd]
+    assert {member["operating_status"] for member in shown} == {"DOWN"}
+    assert not any("kept in answers" in (member["status_reason"] or "") for member in shown)
+
+
+def test_only_an_administrator_may_say_that(globe):
+    with pytest.raises(Forbidden):
+        lifting.lift(globe.door, Caller("alice", "p1", roles=frozenset({"member"}), request_id="r"))
 
 
 def test_when_regions_agree_they_go(globe, crowd):

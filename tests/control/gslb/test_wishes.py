@@ -322,8 +322,8 @@ def test_types_of_members_are_known_and_kosmos_words_are_heard(asker):
     pool = asker.pool()
     assert asker.member(pool, type="IP", address="192.0.2.1")["type"] == "ip"
     assert "there are: hostname, ip, load_balancer" in refused(Refused, asker.member, pool, type="fax")
-    said = refused(Unsupported, asker.member, pool, type="neutron_lbaas_v2", loadbalancer_id=NOWHERE)
-    assert "octavia_lb" in said
+    said = refused(Refused, asker.member, pool, type="neutron_lbaas_v2", loadbalancer_id=NOWHERE)
+    assert "a member of type octavia_lb needs region_id" in said
     assert "ip" in refused(Refused, asker.member, pool, type="hostname", hostname="a.org", address="192.0.2.1")
 
 

@@ -98,7 +98,6 @@ def test_an_attempt_under_way_may_come_to_cover_more(orchard):
     orchard.gslb()
     (held,) = claimed(orchard)
     with orchard.database.transaction() as tx:
-        assert not attempts.extend(tx, held, 1)
-        attempts.begin(tx, held, 1)
-        assert attempts.extend(tx, held, 2)
-        attempts.note(tx, held, attempts.Said([(1.0, "so far")], 1, 2))
+        assert attempts.begin_all(tx, {held: 1}) == [held]
+        assert attempts.begin_all(tx, {held: 2}) == []
+        attempts.note_all(tx, {held: attempts.Said([(1.0, "so far")], 1, 2)})

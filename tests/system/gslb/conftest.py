@@ -50,7 +50,7 @@ class Service:
 
 @pytest.fixture(scope="package")
 def globe() -> Iterator[Globe]:
-    made = Globe(noop=False, environment={"CARYATID_REPORT_INTERVAL_S": "1"})
+    made = Globe(noop=False, environment={"CARYATID_REPORT_INTERVAL_S": "1", "CARYATID_GSLB_FOLLOW_S": "1"})
     with made:
         yield made
 

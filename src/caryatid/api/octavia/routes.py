@@ -62,8 +62,16 @@ def operations(settings: Settings, settling: Settling) -> list[Operation]:
     offered = (FLAVORPROFILE, FLAVOR, AVAILABILITY_ZONE_PROFILE, AVAILABILITY_ZONE)
     return [
         *(
-            Operation("GET", path, versions.v2, "The version of these paths", versions.TAG, errors=(406,), open=True,
-                      gives=Body({"type": "string"}))
+            Operation(
+                "GET",
+                path,
+                versions.v2,
+                "The version of these paths",
+                versions.TAG,
+                errors=(406,),
+                open=True,
+                gives=Body({"type": "string"}),
+            )
             for path in (VERSION, LBAAS)
         ),
         *_loadbalancers(settling),

@@ -14,8 +14,9 @@ from typing import Any, Final, Protocol, TypeVar
 
 from pydantic import ValidationError
 
-from caryatid.model.gslb.parameters import Ported, Said
+from caryatid.model.gslb.parameters import Ported, Said, Secured
 from caryatid.model.resource import Document
+from caryatid.wire.tls import use_credentials
 
 BYTES_MAX: Final = 64 << 10
 """Of what somebody answers, that is read."""
@@ -77,26 +78,68 @@ class Check(Protocol):
 
 
 class Contexts:
-    """TLS as monitors want it: each kind made once."""
+    """TLS as monitors want it: each kind made once, and what it needs of the key store, in memory alone."""
 
-    def __init__(self) -> None:
-        self._made: dict[tuple[bool, str | None, tuple[str, ...]], ssl.SSLContext] = {}
+    def __init__(self, contents: Mapping[str, str] | None = None) -> None:
+        """`contents`: digest → PEM, of what monitors name."""
+        self._made: dict[tuple[object, ...], ssl.SSLContext] = {}
+        self._known: Mapping[str, str] = contents or {}
 
-    def of(self, *, verify: bool, authorities: str | None = None, protocols: tuple[str, ...] = ()) -> ssl.SSLContext:
-        key = (verify, authorities, protocols)
+    def know(self, contents: Mapping[str, str]) -> bool:
+        """What monitors name stands for this, and for nothing else: what was made of something else is gone. Whether
+        anything is."""
+        gone = self._known.keys() - contents.keys()
+        self._known = dict(contents)
+        if gone:
+            self._made = {key: made for key, made in self._made.items() if gone.isdisjoint(key)}
+        return bool(gone)
+
+    def secured(self, wanted: Secured, protocols: tuple[str, ...] = (), *, shows: bool = True) -> ssl.SSLContext:
+        """As the parameters say. `shows`: with the certificate that is to be shown. Raises Unable."""
+        shown = wanted.client_cert_ref if shows else None
+        authorities, verify = wanted.authorities, wanted.verify_tls
+        return self.of(verify=verify, authorities=authorities, protocols=protocols, ca=wanted.ca_ref, shown=shown)
+
+    def of(
+        self,
+        *,
+        verify: bool,
+        authorities: str | None = None,
+        protocols: tuple[str, ...] = (),
+        ca: str | None = None,
+        shown: str | None = None,
+    ) -> ssl.SSLContext:
+        """`ca`, `shown`: digests of authorities, and of the certificate that is shown. Raises Unable for one that is
+        not known."""
+        key = (verify, authorities, protocols, ca, shown)
         if key not in self._made:
+            trusted = authorities if ca is None else self._content(ca)
+            credentials = None if shown is None else self._content(shown)
             if len(self._made) >= CONTEXTS_MAX:
                 self._made.clear()
-            self._made[key] = _context(verify, authorities, protocols)
+            self._made[key] = _context(verify, trusted, protocols, credentials)
         return self._made[key]
 
+    def _content(self, digest: str) -> str:
+        found = self._known.get(digest)
+        if found is None:
+            raise Unable("a certificate that the monitor names has not come from the conductor")
+        return found
 
-def _context(verify: bool, authorities: str | None, protocols: tuple[str, ...]) -> ssl.SSLContext:  # noqa: FBT001
+
+def _context(
+    verify: bool,  # noqa: FBT001
+    authorities: str | None,
+    protocols: tuple[str, ...],
+    credentials: str | None,
+) -> ssl.SSLContext:
     context = ssl.create_default_context(cadata=authorities) if verify else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if not verify:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if protocols:
         context.set_alpn_protocols(list(protocols))
+    if credentials is not None:
+        use_credentials(context, credentials.encode())
     return context
 
 

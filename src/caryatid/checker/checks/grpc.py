@@ -48,11 +48,7 @@ class _Answer:
 class Grpc:
     def __init__(self, parameters: Mapping[str, Any], means: Means) -> None:
         self._wanted = wanted = read(Parameters, parameters)
-        self._tls = (
-            means.contexts.of(verify=wanted.verify_tls, authorities=wanted.authorities, protocols=("h2",))
-            if wanted.tls
-            else None
-        )
+        self._tls = means.contexts.secured(wanted, ("h2",)) if wanted.tls else None
 
     async def ask(self, place: Place) -> None:
         port = port_of(self._wanted, place)

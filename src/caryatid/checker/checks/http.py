@@ -172,8 +172,8 @@ class Http:
     def _read(self, parameters: Mapping[str, Any]) -> HttpParameters:
         return read(HttpParameters, parameters)
 
-    def _tls(self) -> tuple[ssl.SSLContext, str | None]:
-        """Of redirections to https, which no parameter is about."""
+    def _tls(self, *, elsewhere: bool = False) -> tuple[ssl.SSLContext, str | None]:  # noqa: ARG002
+        """Of redirections to https, which no parameter is about. `elsewhere`: to another host than the member."""
         return self._means.contexts.of(verify=True), None
 
     async def ask(self, place: Place) -> None:
@@ -221,7 +221,7 @@ class Http:
             address = asked.address if same else await self._means.reach(host)
         except NotAllowed as refused:
             raise Failed(f"it led where nothing may be sent: {refused}") from None
-        tls, sni = self._tls() if to.scheme == "https" else (None, None)
+        tls, sni = self._tls(elsewhere=not same) if to.scheme == "https" else (None, None)
         return Asked(address, port or PORTS[to.scheme], host, tls, sni if same else None)
 
     async def _judge(self, place: Place, got: Exchange) -> None:
@@ -239,6 +239,6 @@ class Https(Http):
     def _read(self, parameters: Mapping[str, Any]) -> HttpsParameters:
         return read(HttpsParameters, parameters)
 
-    def _tls(self) -> tuple[ssl.SSLContext, str | None]:
+    def _tls(self, *, elsewhere: bool = False) -> tuple[ssl.SSLContext, str | None]:
         wanted = cast(HttpsParameters, self._wanted)
-        return self._means.contexts.of(verify=wanted.verify_tls, authorities=wanted.authorities), wanted.sni
+        return self._means.contexts.secured(wanted, shows=not elsewhere), wanted.sni

@@ -20,9 +20,7 @@ class Smtp:
     def __init__(self, parameters: Mapping[str, Any], means: Means) -> None:
         self._wanted = wanted = read(Parameters, parameters)
         self._helo = wanted.helo.rstrip(".")
-        self._tls = (
-            means.contexts.of(verify=wanted.verify_tls, authorities=wanted.authorities) if wanted.starttls else None
-        )
+        self._tls = means.contexts.secured(wanted) if wanted.starttls else None
 
     async def ask(self, place: Place) -> None:
         port = self._wanted.port or place.port or PORT

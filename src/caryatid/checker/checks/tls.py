@@ -17,7 +17,7 @@ from .base import Failed, Means, Place, port_of, read
 class Tls:
     def __init__(self, parameters: Mapping[str, Any], means: Means) -> None:
         self._wanted = read(Parameters, parameters)
-        self._context = means.contexts.of(verify=self._wanted.verify_tls, authorities=self._wanted.authorities)
+        self._context = means.contexts.secured(self._wanted)
 
     async def ask(self, place: Place) -> None:
         place.doing = "connecting, with TLS"

@@ -14,10 +14,9 @@ from caryatid.model.gslb.place import GslbZone
 from caryatid.store import events, rows, work
 from caryatid.store.database import Tx
 from caryatid.store.gslb import state, trees
-from caryatid.store.gslb.state import State
+from caryatid.store.gslb.state import KEPT, State
 from caryatid.store.gslb.trees import Name
 
-from .guarding import KEPT
 from .scenes import Opened, opened
 from .telling import ENGINE
 from .told import Told, contents

@@ -13,7 +13,7 @@ from caryatid.model.event import system
 from caryatid.plan import certificates
 from caryatid.plan.certificates import CertificateRefused, Identity
 from caryatid.plan.trust import Trust
-from caryatid.store import events, hosts, rows
+from caryatid.store import clock, events, hosts, rows
 from caryatid.store.database import Tx
 from caryatid.store.gslb import enrolled
 from caryatid.store.gslb.enrolled import Enrolled
@@ -39,6 +39,12 @@ def may_speak(registry: Registry, checker_id: str, region_id: str) -> None:
     with registry.database.read() as tx:
         if not enrolled.may_speak(tx, checker_id, region_id):
             raise Forbidden(REFUSED)
+
+
+def seen(registry: Registry, checker_id: str) -> None:
+    """It has just asked for something."""
+    with registry.database.transaction() as tx:
+        enrolled.seen(tx, checker_id, clock.text(clock.now(tx)))
 
 
 def enrol(registry: Registry, wanted: Newcomer, now: datetime) -> Welcome:

@@ -6,12 +6,14 @@ import time
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
 
 from caryatid import metrics
 from caryatid.config import Settings
+from caryatid.control.vault import MasterKey
 from caryatid.model.gslb.member import GslbMember
 from caryatid.model.gslb.monitor import GslbMonitor
 from caryatid.store.database import Database
@@ -20,10 +22,12 @@ from caryatid.store.gslb import votes
 from caryatid.store.gslb.checks import Checked
 from caryatid.store.gslb.loadbalancers import Own
 
+from . import bundles
 from .targets import allowed, cidrs, refused
 from .votes import share_of
 
 DIGEST_BYTES: Final = 8
+NO_DIGESTS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,8 @@ class Written:
     content: bytes
     """JSON without the brace at its end."""
     digest: int
+    named: tuple[str, ...] = ()
+    """Digests of what it needs of the key store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,8 @@ class Checks:
 
     database: Database
     settings: Settings
+    master: MasterKey | None = field(default=None, repr=False)
+    """With which what checks need of the key store is unsealed, each time when it is handed out."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _seen: Hashable = None
     _regions: Mapping[str, Places] = field(default_factory=dict)
@@ -77,15 +85,17 @@ class Checks:
         return known.version if known else ""
 
     def answer(self, region_id: str, shares: Collection[int]) -> bytes:
-        """wire.checks.Wanted, in JSON: the checks in these shares, with the region's last words."""
+        """wire.checks.Wanted, in JSON: the checks in these shares, with the region's last words, and what they need."""
         known = self._regions.get(region_id)
         if known is None:
             return b'{"checks":"","wanted":[]}'
+        found = [one for share in sorted(set(shares)) for one in known.shares.get(share, ())]
         with self.database.read() as tx:
             words = votes.words(tx, region_id, shares)
-        found = (one for share in sorted(set(shares)) for one in known.shares.get(share, ()))
+            contents = bundles.contents(tx, self.master, {digest for one in found for digest in one.named})
         content = b",".join(_with_word(one, words.get((one.monitor_id, one.member_id))) for one in found)
-        return b'{"checks":%s,"wanted":[%s],%s}' % (orjson.dumps(known.version), content, known.limits)
+        more = b',"contents":%s' % orjson.dumps(contents) if contents else b""
+        return b'{"checks":%s,"wanted":[%s],%s%s}' % (orjson.dumps(known.version), content, known.limits, more)
 
     def _composed(self, checked: Checked, here: Sequence[str], shut: Sequence[str]) -> dict[str, Places]:
         named, controls = cidrs(self.settings.gslb_allowed_targets), cidrs(self.settings.gslb_controls)
@@ -99,12 +109,16 @@ class Checks:
         return found
 
 
-def check(monitor: GslbMonitor, member: GslbMember, own: Own | None = None) -> dict[str, Any] | None:
-    """The check (wire.checks.Check, as a document) of the member by the monitor; None: it has no address."""
+def check(
+    monitor: GslbMonitor, member: GslbMember, own: Own | None = None, digests: Mapping[str, str] = NO_DIGESTS
+) -> dict[str, Any] | None:
+    """The check (wire.checks.Check, as a document) of the member by the monitor; None: it has no address.
+
+    `digests`: of what stands in the key store under the parameters that name something there."""
     address = _address(member, own)
     if address is None:
         return None
-    made = {**_how(monitor), "address": address, "port": member.monitor_port or member.port}
+    made = {**_how(monitor, digests), "address": address, "port": member.monitor_port or member.port}
     version = _digest(orjson.dumps(made)).hex()
     ids = {"monitor_id": monitor.id, "member_id": member.id, "share": share_of(member.id), "version": version}
     return ids | made
@@ -118,19 +132,20 @@ def _written(checked: Checked) -> Iterator[tuple[frozenset[str], Written]]:
     for pool in checked.pools:
         for use in pool.monitors:
             monitor = checked.monitors.get(use.monitor_id)
-            if monitor is not None and monitor.admin_state_up:
-                yield from _of_pool(monitor, members.get(pool.id, ()), checked.own)
+            if monitor is not None and monitor.admin_state_up and monitor.told_s is None:
+                digests = checked.digests.get(monitor.id, NO_DIGESTS)
+                yield from _of_pool(monitor, members.get(pool.id, ()), checked.own, digests)
 
 
 def _of_pool(
-    monitor: GslbMonitor, members: Iterable[GslbMember], own: Mapping[str, Own]
+    monitor: GslbMonitor, members: Iterable[GslbMember], own: Mapping[str, Own], digests: Mapping[str, str]
 ) -> Iterator[tuple[frozenset[str], Written]]:
-    regions = frozenset(monitor.regions)
+    regions, named = frozenset(monitor.regions), tuple(digests.values())
     for member in members:
-        made = check(monitor, member, own.get(member.id))
+        made = check(monitor, member, own.get(member.id), digests)
         if made is not None:
             content = orjson.dumps(made)[:-1]
-            yield regions, Written(monitor.id, member.id, content, int.from_bytes(_digest(content)))
+            yield regions, Written(monitor.id, member.id, content, int.from_bytes(_digest(content)), named)
 
 
 def _versions(regions: Mapping[str, Places]) -> dict[str, str]:
@@ -154,7 +169,7 @@ def _address(member: GslbMember, own: Own | None) -> str | None:
     return member.address or member.hostname
 
 
-def _how(monitor: GslbMonitor) -> dict[str, Any]:
+def _how(monitor: GslbMonitor, digests: Mapping[str, str]) -> dict[str, Any]:
     return {
         "type": monitor.type,
         "interval_s": monitor.interval,
@@ -164,7 +179,7 @@ def _how(monitor: GslbMonitor) -> dict[str, Any]:
         "fall": monitor.fall,
         "rapid_recheck": monitor.rapid_recheck,
         "inverted": monitor.inverted,
-        "parameters": monitor.parameters,
+        "parameters": {**monitor.parameters, **digests},
     }
 
 

@@ -11,7 +11,7 @@ It is safe to be stopped anywhere: before anybody is told anything it is written
 else has (`told.py`). Whoever has lost his lease writes nothing, and what he published is published again by another.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from caryatid import log, metrics
@@ -62,7 +62,7 @@ def begin(door: Door, claims: Sequence[Claim], since: float = 0.0) -> list[Case]
 def _begun(door: Door, claims: Sequence[Claim], since: float) -> list[Case]:
     with door.database.read() as tx:
         gathered = gather(tx, door, [claim.root_id for claim in claims])
-    decided = decide_all(gathered, since, Limits(door.settings.gslb_guard_percent))
+    decided = decide_all(gathered, since, Limits(door.settings.gslb_guard_percent, lifted=gathered.lifted))
     _show(decided)
     cases = []
     for claim in claims:
@@ -157,8 +157,7 @@ def _write_ahead(tx: Tx, cases: Sequence[Case]) -> None:
     for case in cases:
         case.lost = case.claim not in mine
     cases = [case for case in cases if not case.lost]
-    for case in cases:
-        _begin_attempt(tx, case)
+    _begin_attempts(tx, cases)
     numbers = state.advance(tx, [case.claim.root_id for case in cases if case.todo is not None and case.todo.new])
     state.remember(tx, [_ahead(case, case.scene, numbers) for case in cases if case.scene and case.id in numbers])
     for case in cases:
@@ -174,13 +173,14 @@ def _ahead(case: Case, scene: Scene, numbers: Mapping[str, int]) -> state.State:
     return replace(scene.state, published=scene.told.with_wanted(case.todo.wanted).document())
 
 
-def _begin_attempt(tx: Tx, case: Case) -> None:
-    """Whoever has asked for something sees that it is being done."""
-    tree = case.scene.tree if case.scene is not None else None
-    if tree is not None and tree.generation > tree.observed_generation:
-        case.attempt = True
-        if attempts.extend(tx, case.claim, tree.generation):  # name servers were being asked under the same claim
-            return
-        attempts.begin(tx, case.claim, tree.generation)
-        if not case.claim.tries:
-            jobs.tell_begun(tx, case.claim, tree.generation)
+def _begin_attempts(tx: Tx, cases: Iterable[Case]) -> None:
+    """Whoever has asked for something sees that it is being done. Of some name servers were being asked under the same
+    claim: their attempts go on."""
+    wanted: dict[Claim, int] = {}
+    for case in cases:
+        tree = case.scene.tree if case.scene is not None else None
+        if tree is not None and tree.generation > tree.observed_generation:
+            case.attempt = True
+            wanted[case.claim] = tree.generation
+    new = attempts.begin_all(tx, wanted)
+    jobs.tell_begun(tx, {claim: wanted[claim] for claim in new if not claim.tries})

@@ -6,18 +6,15 @@ word is `GONE`, or `KEPT` as long as it is held.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from caryatid.plan.guard import WINDOW_S, Guarded, Limits, guard
 from caryatid.plan.steering import Decision, decide
 from caryatid.plan.votes import Look
 from caryatid.store.gslb import state
-from caryatid.store.gslb.state import Status
+from caryatid.store.gslb.state import GONE, KEPT, Status
 
 from .scenes import Gathered
-
-GONE: Final = "GONE"
-KEPT: Final = "KEPT"
 
 
 class Decided(NamedTuple):

@@ -14,11 +14,11 @@ from caryatid.store.gslb import trees
 
 LIMIT: Final = 100
 LIMIT_MAX: Final = 1000
-PARTS: Final = (f"{GSLB_POOL.name}.status", f"{GSLB_MEMBER.name}.status")
+PARTS: Final = (f"{GSLB_POOL.name}.status", f"{GSLB_MEMBER.name}.status", f"{GSLB_MEMBER.name}.moved")
 
 
 def history(door: Door, caller: Caller, gslb_id: str, limit: int = LIMIT) -> list[dict[str, Any]]:
-    """The newest events of it, and of how its pools and members were, oldest first. Raises NotFound, Forbidden."""
+    """The newest events of it, and of how and where its parts were, oldest first. Raises NotFound, Forbidden."""
     with door.database.read() as tx:
         document = rows.get(tx, GSLB, gslb_id)
         if document is None:

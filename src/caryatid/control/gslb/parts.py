@@ -7,6 +7,7 @@ from typing import Any, Final, cast
 from uuid import uuid4
 
 from caryatid.control.apply import accept
+from caryatid.control.bundles import Fetched
 from caryatid.control.check import crowded_faults
 from caryatid.control.door import Door
 from caryatid.control.precondition import Precondition, require_unchanged
@@ -31,7 +32,7 @@ from caryatid.store import jobs, quotas, rows, work
 from caryatid.store.database import Tx
 from caryatid.store.gslb import loadbalancers, parts, state, trees, uses
 
-from . import lookup, membertypes
+from . import bundles, following, lookup, membertypes, passive
 from .targets import targets
 
 KINDS: Final = (GSLB_POOL, GSLB_MEMBER, GSLB_MONITOR, GSLB_GEOMAP)
@@ -51,17 +52,22 @@ def create(door: Door, caller: Caller, kind: Kind, body: Any, parent_id: str | N
     project_id = _project(door, caller, kind, body, parent_id)
     require(caller, rule(kind, "post"), project_id)
     given: dict[str, Any] = {"id": str(uuid4()), "project_id": project_id, "created_at": at, "updated_at": at}
-    with refused_with(_parameter_faults(kind, body, {})):
+    read = bundles.fetch(door, project_id, kind, body)
+    with refused_with([*_parameter_faults(kind, body, {}), *read.faults]):
         row = kind.new(body, {**given, **({kind.parent: parent_id} if kind.parent else {})})
-    if isinstance(row, GslbMember):
-        membertypes.refuse_unbuilt(row)
-        row = membertypes.found_out(row)
+    sought = following.seek(door, row) if isinstance(row, GslbMember) else None
+    row = sought.member if sought else row
+    passive.prepare(door, row)
     with door.database.transaction() as tx:
         if isinstance(row, GslbMember):
             _lock_pool(tx, row.pool_id)
-        _check(tx, door, caller, row, "post")
+        row = passive.placed(tx, door, row)
+        with refused_with(read.faults):
+            _check(tx, door, caller, row, "post", sought)
+        bundles.require_right(read)
         quotas.take(tx, project_id, {kind.name: 1}, door.settings.quotas)
         rows.insert(tx, kind, [row])
+        _keep(tx, door, row, sought, read)
         generations = _ripple(tx, row, deep=False)
         return _done(tx, caller, Wish("create", kind.name, row.id, None, project_id, detail=_called(row)), generations)
 
@@ -78,15 +84,21 @@ def change(  # noqa: PLR0913  a wish has this many parts
 ) -> Accepted:
     """It is as `body` says; what that does not name stays. Raises PreconditionFailed."""
     at = moment()
-    found = _found_out(door, caller, kind, key, body, parent_id)
+    sought = _sought(door, caller, kind, key, body, parent_id)
+    read = bundles.fetched(door, caller, kind, key, body)
+    found = {"address": sought.member.address} if sought else {}
     with door.database.transaction() as tx:
         document = _held(tx, kind, key, parent_id)
         require(caller, rule(kind, "put"), document["project_id"])
         require_unchanged(kind, document, precondition)
-        with refused_with(_parameter_faults(kind, body, document)):
+        with refused_with([*_parameter_faults(kind, body, document), *read.faults]):
             row = replace(kind.change(document, body), updated_at=at, **found)
-        _check(tx, door, caller, row, "put")
+        row = passive.placed(tx, door, row)
+        with refused_with(read.faults):
+            _check(tx, door, caller, row, "put", sought)
+        bundles.require_right(read)
         rows.change(tx, kind, row, at=at)
+        _keep(tx, door, row, sought, read)
         generations = _ripple(tx, row, deep=_reaches_further(document, row))
         detail = changed(kind, document, vars(row))
         wish = Wish("update", kind.name, key, None, document["project_id"], detail=detail)
@@ -114,6 +126,8 @@ def delete(
             members = {member["id"]: member for member in rows.find(tx, GSLB_MEMBER, pool_id=key)}
             _remove(tx, GSLB_MEMBER, list(members))
             effects = [Effect("delete", GSLB_MEMBER.name, one, called(member)) for one, member in members.items()]
+        if kind is GSLB_MONITOR:
+            bundles.drop(tx, key)
         _remove(tx, kind, [key])
         generations = _ripple(tx, row, deep=False) if kind is GSLB_MEMBER else {}
         wish = Wish("delete", kind.name, key, None, project_id, detail=_called(row), effects=effects)
@@ -158,23 +172,23 @@ def _held(tx: Tx, kind: Kind, key: str, parent_id: str | None) -> dict[str, Any]
     return document
 
 
-def _found_out(
+def _sought(
     door: Door, caller: Caller, kind: Kind, key: str, body: Any, parent_id: str | None
-) -> dict[str, str | None]:
-    """The address that a plugin finds for a member, as it is to be; before the transaction, since it may take long."""
+) -> following.Sought | None:
+    """What a plugin finds out about a member, as it is to be; before the transaction, since it may take long."""
     if kind is not GSLB_MEMBER or not membertypes.plugins():
-        return {}
+        return None
     with door.database.read() as tx:
         document = rows.get(tx, kind, key, parent_id=parent_id)
     if document is None:
         raise NotFound(kind.title, key)
     require(caller, rule(kind, "put"), document["project_id"])
     if document["type"] not in membertypes.plugins():
-        return {}
-    return {"address": membertypes.found_out(cast(GslbMember, kind.change(document, body))).address}
+        return None
+    return following.seek(door, cast(GslbMember, kind.change(document, body)))
 
 
-def _check(tx: Tx, door: Door, caller: Caller, row: Row, action: str) -> None:
+def _check(tx: Tx, door: Door, caller: Caller, row: Row, action: str, sought: following.Sought | None = None) -> None:
     """Raises Refused with every fault, Conflict for a member in the place of another."""
     match row:
         case GslbPool():
@@ -184,18 +198,22 @@ def _check(tx: Tx, door: Door, caller: Caller, row: Row, action: str) -> None:
                 require(caller, f"{rule(GSLB_MONITOR, action)}:{EXEC}", row.project_id)
             types = {*PARAMETERS, *installed("checks")}
             faults = [*rules.monitor_faults(row, types), *lookup.region_faults(tx, row.regions, "regions")]
+            faults += passive.placed_faults(row)
         case GslbGeomap():
             faults = list(lookup.geomap_faults(tx, row))
         case GslbMember():
-            faults = list(_member_faults(tx, door, row))
+            faults = [*(sought.faults if sought else ()), *_member_faults(tx, door, row, sought)]
         case _:
             faults = []
     if faults:
         raise Refused(faults)
 
 
-def _member_faults(tx: Tx, door: Door, row: GslbMember) -> Iterator[Fault]:
-    yield from rules.member_faults(row, targets(tx, door), membertypes.plugins())
+def _member_faults(tx: Tx, door: Door, row: GslbMember, sought: following.Sought | None) -> Iterator[Fault]:
+    known = targets(tx, door)
+    yield from rules.member_faults(row, known, membertypes.plugins())
+    if sought:
+        yield from following.target_faults(sought, known)
     yield from lookup.region_faults(tx, [row.region_id] if row.region_id else [], "region_id")
     yield from _loadbalancer_faults(tx, row)
     siblings = [cast(GslbMember, GSLB_MEMBER.load(one)) for one in rows.find(tx, GSLB_MEMBER, pool_id=row.pool_id)]
@@ -219,8 +237,17 @@ def _loadbalancer_faults(tx: Tx, row: GslbMember) -> Iterator[Fault]:
     yield Fault(f"{LOADBALANCER.title} {row.loadbalancer_id} not found{where}.", "loadbalancer_id")
 
 
+def _keep(tx: Tx, door: Door, row: Row, sought: following.Sought | None, read: Fetched) -> None:
+    """What was found out outside is kept with the row."""
+    if sought:
+        following.keep(tx, door, sought)
+    if isinstance(row, GslbMonitor):
+        bundles.keep(tx, door, row, read.bundles)
+        passive.lasting(tx, row)
+
+
 def _where(row: GslbMember) -> str:
-    name = row.address or row.hostname or row.loadbalancer_id or ""
+    name = row.address or row.hostname or row.loadbalancer_id or row.port_id or ""
     return f"{name} port {row.port}" if row.port else name
 
 

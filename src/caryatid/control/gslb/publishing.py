@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What has to be told of a gslb, and how a whole zone is told and asked at once."""
 
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -11,11 +10,6 @@ from caryatid.drivers.dns.base import DnsDriver, DnsError, DnsRefusedError, Publ
 
 from .told import Entry, Told, Where
 
-VERIFY_S = 3.0
-"""For so long what is not as it shall be is asked again: name servers take a moment."""
-PAUSES_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
-ALONE_MAX = 40
-"""When some of many are refused, so many calls at most find out which."""
 Place = tuple[str, str]
 """Backend and zone."""
 
@@ -81,59 +75,22 @@ class Result:
 def tell(driver: DnsDriver, zone: str, wanted: Sequence[Publication]) -> Result:
     """Name servers are told all of these. Raises nothing of the driver's."""
     with metrics.GSLB_PUBLISH_SECONDS.time():
-        return _tell(driver, zone, wanted, [ALONE_MAX])
-
-
-def check(driver: DnsDriver, zone: str, wanted: Sequence[Publication]) -> Mapping[tuple[str, str], str]:
-    """What is not answered as these say, in words, after some patience. Raises nothing of the driver's."""
-    with metrics.GSLB_VERIFY_SECONDS.time():
-        return _verified(driver, zone, wanted)
-
-
-def _tell(driver: DnsDriver, zone: str, wanted: Sequence[Publication], calls: list[int]) -> Result:
-    """Of many of which some are refused, the others are told; who is refused, is found out by halving."""
-    calls[0] -= 1
-    try:
-        driver.publish(zone, wanted)
-    except DnsRefusedError as error:
-        groups = _halves(wanted)
-        if len(groups) < 2 or calls[0] <= 0:  # noqa: PLR2004  there are two halves
-            return Result(refused=_all(wanted, str(error)))
-        parts = [_tell(driver, zone, group, calls) for group in groups]
-        refused = {key: why for part in parts for key, why in part.refused.items()}
-        return Result(refused, {key: why for part in parts for key, why in part.failed.items()})
-    except DnsError as error:
-        return Result(failed=_all(wanted, str(error)))
+        try:
+            driver.publish(zone, wanted)
+        except DnsRefusedError as error:
+            return Result(refused=error.refused or _all(wanted, str(error)))
+        except DnsError as error:
+            return Result(failed=_all(wanted, str(error)))
     return Result()
 
 
-def _halves(wanted: Sequence[Publication]) -> list[list[Publication]]:
-    """What belongs to one name stays together."""
-    names = list(dict.fromkeys(each.fqdn for each in wanted))
-    first = set(names[: len(names) // 2])
-    halves = [[each for each in wanted if each.fqdn in first], [each for each in wanted if each.fqdn not in first]]
-    return [half for half in halves if half]
-
-
-def _verified(driver: DnsDriver, zone: str, wanted: Sequence[Publication]) -> Mapping[tuple[str, str], str]:
-    until = time.monotonic() + VERIFY_S
-    pauses = _pauses()
-    while True:
+def check(driver: DnsDriver, zone: str, wanted: Sequence[Publication]) -> Mapping[tuple[str, str], str]:
+    """What is not answered as these say, in words. Raises nothing of the driver's, whose the patience is, too."""
+    with metrics.GSLB_VERIFY_SECONDS.time():
         try:
-            wrong = dict(driver.verify(zone, wanted))
+            return driver.verify(zone, wanted)
         except DnsError as error:
-            wrong = _all(wanted, str(error))
-        pause = next(pauses)
-        if not wrong or time.monotonic() + pause > until:
-            return wrong
-        time.sleep(pause)  # noqa: TID251  nothing tells when name servers have it
-        wanted = [each for each in wanted if _key(each) in wrong]
-
-
-def _pauses() -> Iterator[float]:
-    yield from PAUSES_S
-    while True:
-        yield PAUSES_S[-1]
+            return _all(wanted, str(error))
 
 
 def _all(wanted: Iterable[Publication], why: str) -> dict[tuple[str, str], str]:

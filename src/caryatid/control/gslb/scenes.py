@@ -18,6 +18,7 @@ from caryatid.store.gslb import loadbalancers, state, trees, uses, votes
 from caryatid.store.gslb.state import State, Status
 
 from . import credentials, watch
+from .lifting import lifted
 from .told import Told
 from .wanted import Said, gslb_of, pools_of, regions_of
 
@@ -70,6 +71,8 @@ class Gathered:
     """How many there are in the whole service."""
     watched: bool
     """Somebody sees to it that we hear of votes that expire."""
+    lifted: bool = False
+    """An operator has said that members which would go are down."""
 
 
 NOTHING = Gathered(0.0, {}, {}, {}, {}, frozenset(), {}, {}, 0, watched=False)
@@ -98,6 +101,7 @@ def gather(tx: Tx, door: Door, gslb_ids: Sequence[str]) -> Gathered:
         {status.id: status for status in state.all_of(tx, state.GUARD)},
         trees.count_members(tx),
         leases.held(tx, watch.DUTY),
+        lifted(tx),
     )
 
 

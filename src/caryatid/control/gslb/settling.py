@@ -50,14 +50,19 @@ def settle(door: Door, cases: Sequence[Case], *, give_back: bool = True) -> None
 
 
 def _give_back(tx: Tx, cases: Sequence[Case], roots: Mapping[str, RootState], deadline_s: float) -> None:
-    """Most have been looked at because something was said of members: nobody waits for them, and they go together."""
+    """Most have been looked at because something was said of members, and nobody waits for them; or because a part that
+    many use was changed. These go together."""
     quiet: dict[Claim, float | None] = {}
+    done: dict[Claim, Done] = {}
     for case in cases:
         outcome, root = case.outcome, roots.get(case.id)
-        if isinstance(outcome, Done) and root is not None and _quiet(root):
+        if not isinstance(outcome, Done) or root is None or root.deleted_generation is not None:
+            work.settle(tx, case.claim, outcome, provisioning_deadline_s=deadline_s)
+        elif _quiet(root):
             quiet[case.claim] = outcome.look_after_s
         else:
-            work.settle(tx, case.claim, outcome, provisioning_deadline_s=deadline_s)
+            done[case.claim] = outcome
+    work.done_all(tx, GSLB, done, roots)
     work.leave_all(tx, quiet)
 
 
@@ -94,7 +99,8 @@ def _keep(tx: Tx, cases: Sequence[Case]) -> None:
             states += _states(case, case.scene, case.decision, told, now)
         elif told != case.scene.told:
             states.append(replace(case.scene.state, published=told.document()))
-        _say(tx, case)
+        _say(case)
+    attempts.note_all(tx, {case.claim: attempts.Said(case.lines, 1, 1) for case in cases if case.attempt})
     state.remember(tx, states)
     state.keep_statuses(tx, statuses)
     events.append_all(tx, said)
@@ -170,7 +176,7 @@ def _if_other(case: Case, kind: str, key: str, status: str, reason: str | None, 
         yield Status(kind, key, status, reason, since)
 
 
-def _say(tx: Tx, case: Case) -> None:
+def _say(case: Case) -> None:
     """Who waits for it sees what was done."""
     if not case.attempt:
         return
@@ -182,7 +188,6 @@ def _say(tx: Tx, case: Case) -> None:
     for sentence in [case.problem, *case.refused, *case.failed, *case.unseen]:
         if sentence:
             case.say(sentence)
-    attempts.note(tx, case.claim, attempts.Said(case.lines, 1, 1))
 
 
 def _wake_heirs(tx: Tx, cases: Iterable[Case]) -> None:

@@ -10,26 +10,32 @@ from caryatid.errors import Forbidden
 from caryatid.plan.seats import allot
 from caryatid.store import clock
 from caryatid.store.database import Database, Tx
+from caryatid.store.gslb import enrolled, votes
 from caryatid.store.gslb import shares as store
-from caryatid.store.gslb import votes
 from caryatid.store.gslb.shares import Share
 from caryatid.wire.checks import LEASE_S, SHARES, Held, Seat
 
+from .checkers import REFUSED
 from .waking import wake_users
 
 GONE_S: Final = 10.0
 """A checker that has not been heard of for so long is none of the region's."""
 
 
-def sit(database: Database, region_id: str, seat: Seat, *, beginning: bool = False) -> list[Held]:
-    """The checker is there; what it has for LEASE_S. What it has found on time is confirmed. Raises Forbidden.
+def sit(
+    database: Database, region_id: str, seat: Seat, *, beginning: bool = False, enrolled_id: str | None = None
+) -> list[Held]:
+    """The checker is there; what it has for LEASE_S. What it has found on time is confirmed. Raises Forbidden, also if
+    whose certificate it shows (`enrolled_id`) has just been revoked.
 
     `beginning`: we have just begun to hear; who has not come yet may have been kept from it by us, and has what it had.
     """
     with database.transaction() as tx:
         known = {share.number: share for share in store.lock(tx, region_id)}
         now = clock.now(tx)
-        if not store.seat(tx, region_id, seat.checker, now, quarantined=seat.quarantined):
+        if enrolled_id is not None and not enrolled.may_speak(tx, enrolled_id, region_id):
+            raise Forbidden(REFUSED)
+        if not store.seat(tx, region_id, seat.checker, now, quarantined=seat.quarantined, enrolled_id=enrolled_id):
             raise Forbidden("A checker of another region is called so.")
         table = _Table(tx, region_id, seat, known, now)
         if seat.leaving or seat.quarantined:

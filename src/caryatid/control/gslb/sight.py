@@ -14,15 +14,17 @@ from caryatid.model.gslb.place import GslbGeomap
 from caryatid.model.gslb.tree import pools_of
 from caryatid.model.kind import Kind
 from caryatid.model.policy import Caller, require
-from caryatid.plan.votes import MISSED
+from caryatid.plan.votes import good_s
 from caryatid.store import clock, rows
 from caryatid.store.database import Tx
 from caryatid.store.filters import Query
 from caryatid.store.gslb import loadbalancers, state, trees, votes
 
 from .told import Told
+from .wanted import monitor_of
 
 Json = dict[str, Any]
+SILENT: Final = "nothing has been said since"
 BRIEF: Final[Mapping[str, Sequence[str]]] = {
     GSLB.name: (
         *("id", "name", "fqdn", "steering_policy", "provisioning_status", "operating_status"),
@@ -49,7 +51,10 @@ def with_votes(tx: Tx, members: Sequence[Json]) -> Sequence[Json]:
             for one in found.get(member["id"], ())
         ]
         if (known := own.get(member["id"])) is not None:
-            told.insert(0, _itself(known, now))
+            if known.word is not None:
+                told.insert(0, _itself(known, known.word, now))
+            if member["type"] != loadbalancers.TYPE:
+                member["address"] = next(iter(known.addresses), None)
         member["per_region"] = told
     return members
 
@@ -118,10 +123,9 @@ def _brief(kind: Kind, document: Json) -> Json:
 
 
 def _told(one: votes.Seen, monitor: GslbMonitor | None, now: float) -> Json:
-    good_s = MISSED * monitor.interval + monitor.timeout if monitor else 0.0
     vote, reason = one.word, one.reason
-    if one.confirmed_at + good_s < now:
-        vote, reason = "UNKNOWN", f"{one.word} until {clock.text(one.confirmed_at)}; nothing has been said since"
+    if one.confirmed_at + (good_s(monitor_of(monitor)) if monitor else 0.0) < now:
+        vote, reason = "UNKNOWN", _until(one.word, one.confirmed_at, SILENT)
     return {
         "region_id": one.region_id,
         "monitor_id": one.monitor_id,
@@ -133,15 +137,25 @@ def _told(one: votes.Seen, monitor: GslbMonitor | None, now: float) -> Json:
     }
 
 
-def _itself(own: loadbalancers.Own, now: float) -> Json:
-    """What a load balancer says of itself."""
+def _until(word: str, at: float, why: str) -> str:
+    return f"{word} until {clock.text(at)}; {why}"
+
+
+def _itself(own: loadbalancers.Own, word: str, now: float) -> Json:
+    """What a load balancer says of itself, or whoever has a member elsewhere of that."""
     lately = own.confirmed_at + own.good_s >= now
+    if not own.confirmed_at:
+        reason = own.problem
+    elif not lately:
+        reason = _until(word, own.confirmed_at, own.problem or SILENT)
+    else:
+        reason = own.reason or own.problem or ("" if word == "UP" else "as the load balancer says of itself")
     return {
         "region_id": own.region_id or None,
         "monitor_id": None,
-        "vote": own.word if lately else "UNKNOWN",
+        "vote": word if lately else "UNKNOWN",
         "at": clock.text(own.confirmed_at),
         "since": clock.text(own.since),
-        "reason": "" if own.word == "UP" else "as the load balancer says of itself",
+        "reason": reason,
         "rtt_ms": None,
     }

@@ -9,10 +9,10 @@ from caryatid.model.event import called, system
 from caryatid.plan import gslb as plan
 from caryatid.plan.steering import Decision
 from caryatid.store import clock, events
-from caryatid.store.gslb.state import Status
+from caryatid.store.gslb.state import KEPT, Status
 
 from .cases import Case
-from .guarding import KEPT, Decided
+from .guarding import Decided
 from .scenes import Scene
 
 ENGINE = system("engine")

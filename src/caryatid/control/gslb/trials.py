@@ -7,17 +7,20 @@ from typing import Any, Final, cast
 from uuid import uuid4
 
 from caryatid.control.door import Door
+from caryatid.control.vault import MasterKey
 from caryatid.errors import Fault, NotFound, Refused
 from caryatid.model import GSLB_MEMBER, GSLB_MONITOR
 from caryatid.model.gslb.member import GslbMember
 from caryatid.model.gslb.monitor import GslbMonitor
+from caryatid.model.gslb.parameters import references
 from caryatid.model.gslb.targets import Targets
 from caryatid.store.database import Database, Tx
+from caryatid.store.gslb import bundles as sealed
 from caryatid.store.gslb import loadbalancers, shares, trees
 from caryatid.store.gslb import trials as store
 from caryatid.wire.checks import Done, Trial, Trials
 
-from . import checks
+from . import bundles, checks, passive
 from .targets import targets
 
 SPARE_S: Final = 5.0
@@ -48,6 +51,7 @@ def ask(
         monitor = cast(GslbMonitor | None, trees.some(tx, GSLB_MONITOR, [monitor_id]).get(monitor_id))
         if monitor is None:
             raise NotFound(GSLB_MONITOR.title, monitor_id)
+        passive.require_tried(monitor)
         made = _check(tx, monitor, member_id, address, port)
         _permitted(targets(tx, door), made["address"])
         regions = [
@@ -80,15 +84,18 @@ def forget(door: Door, asked: Asked) -> None:
         store.forget(tx, list(asked.regions))
 
 
-def exchange(database: Database, region_id: str, done: Done) -> Trials:
-    """What a checker of the region has found is known, and it makes what it is given."""
+def exchange(database: Database, region_id: str, done: Done, master: MasterKey | None = None) -> Trials:
+    """What a checker of the region has found is known, and it makes what it is given. `master`: with which what checks
+    need of the key store is unsealed."""
     with database.read() as tx:
         if not done.tried and not store.any_for(tx, region_id):
             return Trials(trials=[])
     with database.transaction() as tx:
         store.keep(tx, region_id, {one.id: one.model_dump(exclude={"id"}) for one in done.tried})
         given = store.hand_out(tx, region_id, done.checker)
-    return Trials(trials=[Trial.model_validate({"id": key, "check": check}) for key, check in given.items()])
+        trials = [Trial.model_validate({"id": key, "check": check}) for key, check in given.items()]
+        named = {digest for trial in trials for digest in references(trial.check.type, trial.check.parameters).values()}
+        return Trials(trials=trials, contents=bundles.contents(tx, master, named))
 
 
 def _check(
@@ -105,7 +112,8 @@ def _check(
         if known is None:
             raise NotFound(GSLB_MEMBER.title, member_id)
         member = known
-    made = checks.check(monitor, member, loadbalancers.own_of(tx, [member]).get(member.id))
+    digests = sealed.digests(tx, [monitor.id])
+    made = checks.check(monitor, member, loadbalancers.own_of(tx, [member]).get(member.id), digests.get(monitor.id, {}))
     if made is None:
         raise Refused([Fault("This member has no address yet that could be tried.", "member_id")])
     return made

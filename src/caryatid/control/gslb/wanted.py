@@ -12,12 +12,11 @@ from caryatid.model.gslb.pool import GslbPool
 from caryatid.model.gslb.tree import GslbTree
 from caryatid.plan import gslb as plan
 from caryatid.store import clock
-from caryatid.store.gslb.loadbalancers import TYPE as LOAD_BALANCER
 from caryatid.store.gslb.loadbalancers import Own
 from caryatid.store.gslb.votes import Seen
 
 ITSELF = "its own status"
-"""Who says how a load balancer of ours is, in place of a checker's name."""
+"""Who says how a load balancer is, or a port, in place of a checker's name."""
 
 
 class Said(NamedTuple):
@@ -62,7 +61,7 @@ def pools_of(tree: GslbTree, said: Said, known: dict[str, plan.Pool]) -> dict[st
     monitors: dict[str, plan.Monitor] = {}
     for key, pool in tree.pools.items():
         if key not in known:
-            monitors = monitors or {name: _monitor(monitor) for name, monitor in tree.monitors.items()}
+            monitors = monitors or {name: monitor_of(monitor) for name, monitor in tree.monitors.items()}
             known[key] = _pool(pool, monitors, [_member(member, said) for member in tree.members.get(key, ())])
     return {key: known[key] for key in tree.pools}
 
@@ -105,7 +104,8 @@ def _pool(pool: GslbPool, monitors: Mapping[str, plan.Monitor], members: Sequenc
     )
 
 
-def _monitor(monitor: GslbMonitor) -> plan.Monitor:
+def monitor_of(monitor: GslbMonitor) -> plan.Monitor:
+    """What of it matters for a decision."""
     return plan.Monitor(
         monitor.id,
         monitor.name,
@@ -117,6 +117,7 @@ def _monitor(monitor: GslbMonitor) -> plan.Monitor:
         monitor.per_region,
         monitor.insufficient_data,
         monitor.admin_state_up,
+        monitor.told_s,
     )
 
 
@@ -125,10 +126,12 @@ def _member(member: GslbMember, said: Said) -> plan.Member:
     for seen in said.votes.get(member.id, ()):
         votes.setdefault(seen.monitor_id, []).append(_vote(seen))
     addresses: tuple[str, ...] = (member.address,) if member.address is not None else ()
-    own = said.own.get(member.id) if member.type == LOAD_BALANCER else None
+    own = said.own.get(member.id)
     if own is not None:
         addresses = own.addresses
-        votes[plan.OWN] = [plan.Vote(own.region_id, ITSELF, own.word, own.since, own.confirmed_at)]
+        if own.word is not None:
+            why = "; ".join(filter(None, (own.reason, own.problem)))
+            votes[plan.OWN] = [plan.Vote(own.region_id, ITSELF, own.word, own.since, own.confirmed_at, why)]
     return plan.Member(
         member.id,
         member.name,
@@ -142,7 +145,7 @@ def _member(member: GslbMember, said: Said) -> plan.Member:
         clock.epoch_s(member.drain_until) if member.drain_until is not None else None,
         member.updated_at or member.created_at,
         votes,
-        own.good_s if own is not None else None,
+        own.good_s if own is not None and own.word is not None else None,
     )
 
 

@@ -16,15 +16,16 @@ from caryatid import metrics
 from caryatid.control.door import Door
 from caryatid.model import GSLB, GSLB_MONITOR
 from caryatid.model.gslb.monitor import GslbMonitor
-from caryatid.plan.votes import MISSED
+from caryatid.plan.votes import good_s
 from caryatid.store import clock, leases, work
 from caryatid.store.database import Database, Tx
-from caryatid.store.gslb import checks, enrolled, loadbalancers, parts, shares, trees, trials, votes
+from caryatid.store.gslb import bundles, checks, elsewhere, enrolled, loadbalancers, parts, shares, trees, trials, votes
 from caryatid.store.gslb.shares import Share
 from caryatid.store.gslb.votes import Aging
 
 from .shares import GONE_S
 from .waking import wake_users, wake_users_of_loadbalancers
+from .wanted import monitor_of
 
 DUTY: Final = "watch votes"
 TURN_S: Final = 0.5
@@ -69,7 +70,10 @@ class Watch:
             now = clock.now(tx)
             self._read_monitors(tx)
             concerned = self._concerned(tx, now)
-            remote = loadbalancers.expired(tx, now if self._last is None else self._last, now)
+            before = now if self._last is None else self._last
+            remote = loadbalancers.expired(tx, before, now)
+            concerned |= set(elsewhere.expired(tx, before, now))
+            concerned |= votes.expired(tx, before, now)
             silent = shares.any_silent(tx, now - GONE_S)
         if self._last is None:
             self._begin()
@@ -104,7 +108,7 @@ class Watch:
             self._monitors = seen
             self._looked.clear()
             known = cast(Iterable[GslbMonitor], trees.every(tx, GSLB_MONITOR))
-            self._good = {one.id: MISSED * one.interval + one.timeout for one in known}
+            self._good = {one.id: good_s(monitor_of(one)) for one in known if one.told_s is None}
 
     def _concerned(self, tx: Tx, now: float) -> set[str]:
         """Members."""
@@ -136,8 +140,8 @@ class Watch:
         back_s = share.seen_at - known.seen_at if known is not None and known.fence == share.fence else 0.0
         found = set()
         for vote in aging:
-            good_s = self._good.get(vote.monitor_id, inf)
-            if last < vote.confirmed_at + good_s <= now or (vote.kept and good_s < back_s):
+            lasts_s = self._good.get(vote.monitor_id, inf)
+            if last < vote.confirmed_at + lasts_s <= now or (vote.kept and lasts_s < back_s):
                 found.add(vote.member_id)
         return found
 
@@ -159,5 +163,7 @@ def forget(door: Door) -> None:
         votes.purge(tx)
         shares.purge(tx)
         loadbalancers.purge(tx, now - UNREPORTED_S)
+        elsewhere.purge(tx)
         enrolled.purge(tx, now)
+        bundles.purge(tx)
         trials.purge(tx)

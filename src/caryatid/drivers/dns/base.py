@@ -19,6 +19,11 @@ class DnsError(Exception):
 class DnsRefusedError(DnsError):
     """Trying again will not help until somebody changes something: credentials, a zone, the answers themselves."""
 
+    def __init__(self, reason: str, refused: Mapping[tuple[str, str], str] | None = None) -> None:
+        """`refused`: what alone is refused, by (fqdn, rrtype), and why; none: all of it is."""
+        super().__init__(reason)
+        self.refused = dict(refused or {})
+
 
 @dataclass(frozen=True)
 class Backend:
@@ -69,10 +74,11 @@ class DnsDriver(Protocol):
 
     def publish(self, zone: str, wanted: Sequence[Publication]) -> None:
         """Afterwards the servers have been told all of these, in as few requests as can be. Raises DnsError;
-        DnsRefusedError only after all that is not refused has been published."""
+        DnsRefusedError, naming what is refused, only after all else has been published."""
 
     def verify(self, zone: str, wanted: Sequence[Publication]) -> Mapping[tuple[str, str], str]:
-        """What is not as it shall be, by (fqdn, rrtype), in words: every name server of the backend has been asked."""
+        """What is not as it shall be, by (fqdn, rrtype), in words: every name server of the backend has been asked, for
+        as long as they may take to have what was published. Nobody asks a second time."""
 
     def published(self, zone: str) -> Sequence[Published]:
         """All of ours in the zone. Raises DnsError."""

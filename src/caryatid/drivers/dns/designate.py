@@ -196,13 +196,14 @@ class DesignateDriver:
         what = f"{wanted.fqdn} {wanted.rrtype}"
         if answer.status == httpx2.codes.CONFLICT:
             refusals.add(
-                f"At {wanted.fqdn} there is {wanted.rrtype} that we have not made: take it away, or take another name."
+                f"At {wanted.fqdn} there is {wanted.rrtype} that we have not made: take it away, or take another name.",
+                wanted,
             )
             return None
         failure = self._failure(answer, what)
         if not isinstance(failure, DnsRefusedError) or answer.status in (401, 403):
             raise failure
-        refusals.add(str(failure))
+        refusals.add(str(failure), wanted)
         return None
 
     def _settled(self, path: str, changed: Iterable[str]) -> None:

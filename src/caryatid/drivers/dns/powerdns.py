@@ -23,7 +23,7 @@ from caryatid.model.gslb.words import POLICIES, SteeringPolicy
 from . import static
 from .asking import differences
 from .base import Backend, DnsError, DnsRefusedError, Publication, Published
-from .options import flag
+from .options import flag, seconds
 from .rrsets import Able, Held, Rrset, changes
 from .static import Refusals
 
@@ -39,6 +39,8 @@ FOUND_MAX = 10_000
 ANSWER_BYTES_MAX = 1 << 28
 WITH_PLACES: frozenset[SteeringPolicy] = frozenset({"proximity", "latency"})
 ZONE_TTL_S = 3600
+MOMENT_S = 3.0
+"""For which name servers may say what was before: caches, and those that read the same database a moment later."""
 NEGATIVE_S = 10
 """For which resolvers may believe that there is nothing."""
 
@@ -56,6 +58,7 @@ class PowerDnsDriver:
         self._zones = f"{backend.url.rstrip('/')}{PATH}/{quote(str(backend.options.get('server', 'localhost')))}"
         self._headers = {"X-API-Key": backend.credentials.get("api_key", "")}
         self._asking = _asking(backend)
+        self._patience_s = seconds(backend, "patience_s", MOMENT_S)
         self._able = Able(flag(backend, "lua", default=True), flag(backend, "geo", default=False))
         self.policies = _policies(self._able)
         self._lua_seen = False
@@ -78,11 +81,11 @@ class PowerDnsDriver:
         able = self._now_able(wanted)
         by_names = [changes(fqdn, some, held.get(fqdn, Held()), able, refusals) for fqdn, some in names.items()]
         for batch in _batches(by_names):
-            self._put(zone, batch, refusals)
+            self._put(zone, batch, names, refusals)
         refusals.end()
 
     def verify(self, zone: str, wanted: Sequence[Publication]) -> Mapping[tuple[str, str], str]:
-        return differences(self._backend.name_servers, wanted, self._backend.timeout_s)
+        return differences(self._backend.name_servers, wanted, self._backend.timeout_s, self._patience_s)
 
     def published(self, zone: str) -> Sequence[Published]:
         return [mark.published(fqdn) for fqdn, held in self._zone(zone).items() for mark in held.marks.values()]
@@ -113,18 +116,22 @@ class PowerDnsDriver:
         self._lua_seen = True
         return self._able
 
-    def _put(self, zone: str, rrsets: Sequence[Rrset], refusals: Refusals) -> None:
-        """All of them; where one is not taken, each name by itself, so that no other waits for it."""
+    def _put(
+        self, zone: str, rrsets: Sequence[Rrset], wanted: Mapping[str, Sequence[Publication]], refusals: Refusals
+    ) -> None:
+        """All of them, which are `wanted` of their names; where one is not taken, each name by itself, so that no other
+        waits for it."""
         answer = self._ask("PATCH", _path(zone), {"rrsets": rrsets}, also=httpx2.codes.UNPROCESSABLE_CONTENT)
         self._there(zone, answer)
         if answer.status != httpx2.codes.UNPROCESSABLE_CONTENT:
             return
         names = {rrset["name"] for rrset in rrsets}
         if len(names) == 1:
-            refusals.add(f"{names.pop()} is not taken: {_why(answer)}")
+            (name,) = names
+            refusals.add(f"{name} is not taken: {_why(answer)}", *wanted[name])
             return
         for name in sorted(names):
-            self._put(zone, [rrset for rrset in rrsets if rrset["name"] == name], refusals)
+            self._put(zone, [rrset for rrset in rrsets if rrset["name"] == name], wanted, refusals)
 
     def _held(self, zone: str, names: Sequence[str]) -> Mapping[str, Held]:
         """What there is at these names, or more."""

@@ -28,9 +28,12 @@ RECORDS_MAX = 500
 """Of one message, about."""
 SECONDARIES_S = 3.0
 """For which secondaries may say what was before (option `patience_s`)."""
+MOMENT_S = 3.0
+"""The same of a server that is told itself."""
 TRIES = 4
 """Of a name whose marks somebody else changes meanwhile."""
 FOUND_MAX = 10
+NOT_TRIED = "It was not tried: its server refuses others beside it, and each takes a while."
 UNMET = frozenset({dns.rcode.YXDOMAIN, dns.rcode.YXRRSET, dns.rcode.NXRRSET, dns.rcode.NXDOMAIN})
 BY_HAND = "BIND: `update-policy {{ grant {key} zonesub ANY; }};`, Knot DNS: an `acl` with `action: [update, transfer]`."
 TRANSFER = " BIND: `allow-transfer {{ key {key}; }};`, Knot DNS: an `acl` with `action: [update, transfer]`."
@@ -43,11 +46,13 @@ class _Refusals(Refusals):
         super().__init__()
         self._found = 0
 
-    def found(self, sentence: str) -> None:
-        self.add(sentence)
+    def found(self, sentence: str, *refused: Publication) -> None:
+        self.add(sentence, *refused)
         self._found += 1
-        if self._found >= FOUND_MAX:
-            self.end()
+
+    @property
+    def enough(self) -> bool:
+        return self._found >= FOUND_MAX
 
 
 class Rfc2136Driver:
@@ -59,7 +64,7 @@ class Rfc2136Driver:
         """Raises DnsRefusedError if the backend cannot be used as it is described."""
         self._backend = backend
         secondaries = set(backend.name_servers) - {(backend.server, backend.port)}
-        self._patience_s = seconds(backend, "patience_s", SECONDARIES_S if secondaries else 0.0)
+        self._patience_s = seconds(backend, "patience_s", SECONDARIES_S if secondaries else MOMENT_S)
         if not backend.server:
             raise DnsRefusedError("The backend has no server that takes updates: its attribute `server`.")
         self._server = Server(backend.server, backend.port, key_of(backend), backend.timeout_s)
@@ -100,6 +105,9 @@ class Rfc2136Driver:
 
     def _put(self, zone: str, names: Mapping[str, Sequence[Publication]], refusals: _Refusals, tries: int = 1) -> None:
         """A message that is refused as a whole for one of its names is halved until that is found."""
+        if refusals.enough:
+            refusals.add(NOT_TRIED, *(each for wanted in names.values() for each in wanted))
+            return
         changes = self._changes(names, refusals)
         if not changes:
             return
@@ -118,10 +126,11 @@ class Rfc2136Driver:
     def _again(self, zone: str, change: Change, rcode: int | None, refusals: _Refusals, tries: int) -> None:
         """One name: either its marks have been changed since they were read, or what is there is not ours."""
         if rcode is None:
-            refusals.add(f"{change.fqdn} has more than a DNS update can hold.")
+            refusals.add(f"{change.fqdn} has more than a DNS update can hold.", *change.wanted)
             return
         if rcode == dns.rcode.REFUSED:
-            refusals.found(str(self._server.refusal(rcode, f"Updates of {change.fqdn}", f" {BY_HAND}")))
+            why = str(self._server.refusal(rcode, f"Updates of {change.fqdn}", f" {BY_HAND}"))
+            refusals.found(why, *change.wanted)
             return
         held = self._held([change.fqdn])[change.fqdn]
         if held == change.held:
@@ -129,7 +138,8 @@ class Rfc2136Driver:
             word, beside = dns.rcode.to_text(dns.rcode.Rcode(rcode)), mark_name(change.fqdn)
             refusals.found(
                 f"At {change.fqdn} there is something that we have not made ({word}): take away what there is of "
-                f"{types}, a CNAME, or TXT at {beside}, or choose another name."
+                f"{types}, a CNAME, or TXT at {beside}, or choose another name.",
+                *change.wanted,
             )
         elif tries < TRIES:
             self._put(zone, {change.fqdn: change.wanted}, refusals, tries + 1)
@@ -149,7 +159,7 @@ class Rfc2136Driver:
             )
             change = Change(fqdn, left, held)
             if "CNAME" in change.types and len(change.types) > 1:
-                refusals.add(f"{fqdn} cannot have {', '.join(sorted(change.types))}: a CNAME is alone.")
+                refusals.add(f"{fqdn} cannot have {', '.join(sorted(change.types))}: a CNAME is alone.", *left)
             elif left:
                 changes.append(change)
         return changes
@@ -185,11 +195,13 @@ def _within(zone: str, wanted: Sequence[Publication], refusals: Refusals) -> Ite
     for each in wanted:
         owner = dns.name.from_text(each.fqdn)
         if not owner.is_subdomain(origin):
-            refusals.add(f"{each.fqdn} is not in the zone {zone}")
+            refusals.add(f"{each.fqdn} is not in the zone {zone}", each)
         elif not markable(each.fqdn):
-            refusals.add(f"{each.fqdn} is too long: {OCTETS_MAX} octets at the most, so that a mark fits beside it.")
+            refusals.add(
+                f"{each.fqdn} is too long: {OCTETS_MAX} octets at the most, so that a mark fits beside it.", each
+            )
         elif each.rrtype == "CNAME" and owner == origin and each.answers is not None:
-            refusals.add(f"{each.fqdn} is the zone itself, which cannot be a CNAME.")
+            refusals.add(f"{each.fqdn} is the zone itself, which cannot be a CNAME.", each)
         else:
             yield each
 

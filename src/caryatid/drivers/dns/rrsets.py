@@ -103,7 +103,9 @@ def _timely(each: Publication, held: Held, refusals: Refusals) -> bool:
     strangers = held.answered - held.marks.keys()
     in_the_way = strangers if each.rrtype == "CNAME" else strangers & {each.rrtype, "CNAME"}
     if in_the_way:
-        refusals.add(f"{each.fqdn} has {', '.join(sorted(in_the_way))} that somebody else made: it is left alone.")
+        refusals.add(
+            f"{each.fqdn} has {', '.join(sorted(in_the_way))} that somebody else made: it is left alone.", each
+        )
     return not in_the_way
 
 
@@ -114,7 +116,7 @@ def _said(each: Publication, able: Able, refusals: Refusals) -> Said | None:
     try:
         rrtype, contents = _records(each.answers, able)
     except UnsayableError as error:
-        refusals.add(f"{each.fqdn} {each.rrtype} cannot be published: {error}")
+        refusals.add(f"{each.fqdn} {each.rrtype} cannot be published: {error}", each)
         return None
     return Said(each, rrtype, contents, Mark.of(each.rrtype, each.generation, each.answers))
 

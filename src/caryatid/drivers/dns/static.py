@@ -48,23 +48,26 @@ class Refusals:
     """What cannot be done until somebody changes something, while all the rest is done."""
 
     def __init__(self) -> None:
-        self._sentences: list[str] = []
+        self._refused: dict[tuple[str, str], str] = {}
 
-    def add(self, sentence: str) -> None:
-        self._sentences.append(sentence)
+    def add(self, sentence: str, *refused: Publication) -> None:
+        for each in refused:
+            self._refused.setdefault((each.fqdn, each.rrtype), sentence)
 
     def end(self) -> None:
         """Raises DnsRefusedError if there was any."""
-        if self._sentences:
-            more = len(self._sentences) - SENTENCES_MAX
+        if self._refused:
+            sentences = list(dict.fromkeys(self._refused.values()))
+            more = len(sentences) - SENTENCES_MAX
             rest = [f"(And {more} more.)"] if more > 0 else []
-            raise DnsRefusedError(" ".join(self._sentences[:SENTENCES_MAX] + rest))
+            raise DnsRefusedError(" ".join(sentences[:SENTENCES_MAX] + rest), self._refused)
 
     def overtaken(self, wanted: Publication, mark: Mark | None) -> bool:
         """Whether somebody has published a higher generation; then it is refused."""
         if mark is None or mark.generation <= wanted.generation:
             return False
-        self.add(f"{wanted.fqdn} {wanted.rrtype} has generation {mark.generation}; {wanted.generation} comes too late.")
+        late = f"{wanted.fqdn} {wanted.rrtype} has generation {mark.generation}; {wanted.generation} comes too late."
+        self.add(late, wanted)
         return True
 
 
@@ -75,7 +78,7 @@ def plain(wanted: Iterable[Publication], refusals: Refusals) -> Sequence[Publica
         if each.answers is None or each.answers.is_plain:
             fine.append(each)
         else:
-            refusals.add(_why_not(each, each.answers))
+            refusals.add(_why_not(each, each.answers), each)
     return fine
 
 

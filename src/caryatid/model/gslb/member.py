@@ -27,6 +27,14 @@ MemberType = Annotated[str, Field(max_length=64, pattern=r"^[a-z][a-z0-9_]*$"), 
 """`ip`, `hostname`, `load_balancer`, `octavia_lb`, `neutron_port`, or a plugin's."""
 ServeMode = Literal["obey", "always", "never", "obey_sticky_down"]
 BUILT_IN = ("ip", "hostname", "load_balancer", "octavia_lb", "neutron_port")
+NEEDED = {
+    "ip": ("address",),
+    "hostname": ("hostname",),
+    "load_balancer": ("loadbalancer_id",),
+    "octavia_lb": ("loadbalancer_id", "region_id"),
+    "neutron_port": ("port_id", "region_id"),
+}
+"""What a member of each type cannot be without."""
 
 
 class Seen(Document):
@@ -35,7 +43,7 @@ class Seen(Document):
     region_id: Id | None
     """null: this installation."""
     monitor_id: Id | None
-    """null: what a load balancer says of itself."""
+    """null: what a load balancer or a port is said to be by whoever has it."""
     vote: Literal["UP", "DOWN", "UNKNOWN"]
     at: Time
     """When that was last confirmed. UTC."""
@@ -52,7 +60,7 @@ class GslbMember(Described, Owned, Dated):
     """The pool that it is in."""
     type: Annotated[MemberType, Access("create"), Listed()] = "ip"
     """What it is: an address, a name (answered as CNAME), a load balancer of ours (here, or in another region), one of
-    an Octavia elsewhere, or what a plugin makes of it."""
+    an Octavia elsewhere, a port of a Neutron elsewhere, or what a plugin makes of it."""
     address: Annotated[Address | None, Key(64), Listed()] = None
     """Type `ip`: the address that is answered. Others: what was found out, if it is one."""
     hostname: Annotated[HostName | None, Listed()] = None
@@ -60,7 +68,9 @@ class GslbMember(Described, Owned, Dated):
     loadbalancer_id: Annotated[Id | None, Access("create"), Key(36)] = None
     """Type `load_balancer` and `octavia_lb`: whose VIPs are answered."""
     region_id: Annotated[Id | None, Access("create"), Key(36), Names("gslb_region")] = None
-    """Type `load_balancer`: the region that it is in; null: this one."""
+    """The region that it is in. `octavia_lb` and `neutron_port` need one; null with `load_balancer`: this one."""
+    port_id: Annotated[Id | None, Access("create")] = None
+    """Type `neutron_port`: whose addresses are answered."""
     port: Port | None = None
     """What monitors without a port of their own speak to."""
     monitor_address: Address | None = None
@@ -94,14 +104,9 @@ class GslbMember(Described, Owned, Dated):
     """What each region says of it, by each monitor."""
 
     def faults(self) -> Iterator[Fault]:
-        wanted = {
-            "ip": "address",
-            "hostname": "hostname",
-            "load_balancer": "loadbalancer_id",
-            "octavia_lb": "loadbalancer_id",
-        }.get(self.type)
-        if wanted is not None and getattr(self, wanted) is None:
-            yield Fault(f"Validation failure: a member of type {self.type} needs {wanted}.", wanted)
+        for wanted in NEEDED.get(self.type, ()):
+            if getattr(self, wanted) is None:
+                yield Fault(f"Validation failure: a member of type {self.type} needs {wanted}.", wanted)
 
 
 GSLB_MEMBER = Kind(

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from caryatid.errors import Fault
 from caryatid.model.kind import faults_of
 from caryatid.model.resource import Document
-from caryatid.model.types import Bool, HostName, Id, Int, Line, Port, Url, UrlPath
+from caryatid.model.types import Bool, ContainerRef, HostName, Id, Int, Line, Port, Url, UrlPath
 
 from .patterns import compiled
 
@@ -25,6 +25,11 @@ HEADER: Final = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$"
 OURS: Final = frozenset({"host", "connection", "content-length", "transfer-encoding", "upgrade", "expect"})
 """Headers that a check sends itself, or could not be read with."""
 HEX: Final = r"^([0-9a-fA-F]{2})+$"
+PASSIVE: Final = "passive"
+"""The type of monitors that nobody tries."""
+REFERENCES: Final = ("client_cert_ref", "ca_ref")
+"""What checks over TLS may name in the key store."""
+OVER_TLS: Final = "checks over TLS (https, tls, grpc with tls, smtp with starttls)"
 
 
 def _codes(value: str) -> str:
@@ -78,10 +83,23 @@ class Secured(Ported):
     """The name that is asked for; null: `host`, else the member's, if it has one."""
     authorities: Authorities | None = None
     """Who must have signed its certificate (PEM); null: anybody whom the checker's machine trusts."""
+    ca_ref: ContainerRef | None = None
+    """The same as a reference to a secret or container, instead of `authorities`."""
+    client_cert_ref: ContainerRef | None = None
+    """Reference of the certificate, with its key, that the check shows if it is asked for one; null: none."""
 
     def faults(self) -> Iterator[Fault]:
-        if self.authorities is not None and not self.verify_tls:
-            yield Fault("Validation failure: authorities are of use only with verify_tls.", "authorities")
+        for name in ("authorities", "ca_ref"):
+            if getattr(self, name) is not None and not self.verify_tls:
+                yield Fault(f"Validation failure: {name} is of use only with verify_tls.", name)
+        if self.authorities is not None and self.ca_ref is not None:
+            yield Fault("Validation failure: authorities or ca_ref.", "ca_ref")
+
+    def _unused(self, switch: str) -> Iterator[Fault]:
+        """The references, where nothing is said over TLS."""
+        for name in REFERENCES:
+            if getattr(self, name) is not None and not getattr(self, switch):
+                yield Fault(f"Validation failure: {name} is of use only with {switch}: set {switch} to true.", name)
 
 
 class Http(Ported):
@@ -196,6 +214,10 @@ class Smtp(Secured):
     starttls: Bool = False
     """It must speak TLS, too."""
 
+    def faults(self) -> Iterator[Fault]:
+        yield from super().faults()
+        yield from self._unused("starttls")
+
 
 class Grpc(Secured):
     """The health protocol of gRPC (grpc.health.v1): SERVING is up."""
@@ -204,6 +226,10 @@ class Grpc(Secured):
     """Whose health is asked for; empty: the server's."""
     tls: Bool = False
     """Over TLS."""
+
+    def faults(self) -> Iterator[Fault]:
+        yield from super().faults()
+        yield from self._unused("tls")
 
 
 class Exec(Parameters):
@@ -232,6 +258,13 @@ class OctaviaLb(Parameters):
     """Who must have signed it (PEM); null: anybody whom the checker's machine trusts."""
 
 
+class Passive(Document):
+    """Nobody tries anything: users tell how members are (`PUT /gslb/v1/monitors/{id}/votes`)."""
+
+    valid_s: Annotated[float, Field(ge=1, le=604_800)] | None = None
+    """For so many seconds it counts what was told; then nothing is known. null: three times `interval`."""
+
+
 PARAMETERS: Final[dict[str, type[Document]]] = {
     "http": Http,
     "https": Https,
@@ -244,8 +277,17 @@ PARAMETERS: Final[dict[str, type[Document]]] = {
     "grpc": Grpc,
     "exec": Exec,
     "octavia_lb": OctaviaLb,
+    PASSIVE: Passive,
 }
 """By type. What is not here is a plugin's."""
+
+
+def references(check: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the parameters that name something in the key store; {}: nothing that is ours to read."""
+    document = PARAMETERS.get(check)
+    if document is None or not issubclass(document, Secured):
+        return {}
+    return {name: parameters[name] for name in REFERENCES if parameters.get(name)}
 
 
 def faults(check: str, parameters: Mapping[str, Any]) -> Iterator[Fault]:
@@ -253,8 +295,11 @@ def faults(check: str, parameters: Mapping[str, Any]) -> Iterator[Fault]:
     document = PARAMETERS.get(check)
     if document is None:
         return
+    strange = [name for name in REFERENCES if name in parameters and name not in document.model_fields]
+    for name in strange:
+        yield Fault(f"Validation failure: {name} is of {OVER_TLS}; a check {check} has none.", f"parameters.{name}")
     try:
-        made = document.model_validate(dict(parameters))
+        made = document.model_validate({name: value for name, value in parameters.items() if name not in strange})
     except ValidationError as error:
         yield from faults_of(error, "parameters")
         return

@@ -32,6 +32,10 @@ class GslbRegion(Described, Dated):
     """Degrees east."""
     source_cidrs: Annotated[list[Cidr], Field(max_length=64)] = []
     """Where checks come from: what members' firewalls must let in."""
+    octavia_url: Url | None = None
+    """Of the Octavia there, of which load balancers can be members (type `octavia_lb`): without its version."""
+    neutron_url: Url | None = None
+    """Of the Neutron there, of which ports can be members (type `neutron_port`): without its version."""
     checkers: Annotated[Int, Access("generated"), Listed()] = 0
     """Checkers that have been heard of lately."""
     seen_at: Annotated[str | None, Access("generated")] = None

@@ -25,12 +25,16 @@ SPEAKING: Final[Mapping[str, tuple[str, ...]]] = {
     "rfc2136": ("server",),
 }
 """What drivers cannot be without."""
-WHAT_IS_ANSWERED: Final[Mapping[str, str]] = {
-    "address": "ip",
-    "hostname": "hostname",
-    "loadbalancer_id": "load_balancer",
+WHAT_IS_ANSWERED: Final[Mapping[str, tuple[str, ...]]] = {
+    "address": ("ip",),
+    "hostname": ("hostname",),
+    "loadbalancer_id": ("load_balancer", "octavia_lb"),
+    "region_id": ("load_balancer", "octavia_lb", "neutron_port"),
+    "port_id": ("neutron_port",),
 }
-"""Attributes that say what is answered, and the type of member that has them from its owner."""
+"""Attributes that say what is answered, and the types of members that have them from their owner."""
+ELSEWHERE: Final = ("region_id", "port_id")
+"""Those of them that members of plugins' types do not have either."""
 
 
 def within(fqdn: str) -> list[str]:
@@ -74,12 +78,12 @@ def member_faults(member: GslbMember, targets: Targets, plugins: Collection[str]
         known = ", ".join(sorted((*BUILT_IN, *plugins)))
         yield Fault(f"Validation failure: there is no type of member {member.type}; there are: {known}.", "type")
         return
-    for attribute, own in WHAT_IS_ANSWERED.items():
-        is_own = member.type in (own, "octavia_lb") if attribute == "loadbalancer_id" else member.type == own
-        if getattr(member, attribute) is not None and not is_own and member.type in BUILT_IN:
-            yield Fault(f"Validation failure: {attribute} is of members of type {own}.", attribute)
-    if member.region_id is not None and member.type != "load_balancer":
-        yield Fault("Validation failure: region_id is of members of type load_balancer.", "region_id")
+    strange = WHAT_IS_ANSWERED if member.type in BUILT_IN else ELSEWHERE
+    for attribute in strange:
+        types = WHAT_IS_ANSWERED[attribute]
+        if getattr(member, attribute) is not None and member.type not in types:
+            several = "types" if len(types) > 1 else "type"
+            yield Fault(f"Validation failure: {attribute} is of members of {several} {', '.join(types)}.", attribute)
     for attribute in ("address", "monitor_address"):
         address = getattr(member, attribute)
         if address is not None and (why := targets.refusal(address)):
@@ -89,7 +93,8 @@ def member_faults(member: GslbMember, targets: Targets, plugins: Collection[str]
 def place(member: GslbMember) -> tuple[str | int | None, ...]:
     """What no two members of a pool share."""
     name = (member.hostname or "").rstrip(".").lower()
-    return member.address, name, member.loadbalancer_id, member.region_id, member.port, *_plugged(member)
+    address = member.address if member.type in BUILT_IN else member.type
+    return address, name, member.loadbalancer_id, member.port_id, member.region_id, member.port, *_plugged(member)
 
 
 def _plugged(member: GslbMember) -> Sequence[str]:

@@ -16,7 +16,7 @@ from caryatid.store.database import Tx
 from caryatid.store.gslb.tables import GSLB_REMOTE, GSLB_USE
 from caryatid.store.tables import TABLES
 
-from . import loadbalancers, trees
+from . import bundles, elsewhere, loadbalancers, trees
 from .loadbalancers import Own
 
 
@@ -29,7 +29,9 @@ class Checked:
     members: Sequence[GslbMember]
     monitors: Mapping[str, GslbMonitor]
     own: Mapping[str, Own]
-    """By member: load balancers of ours."""
+    """By member: those that say themselves where they are."""
+    digests: Mapping[str, Mapping[str, str]]
+    """By monitor: parameter → digest of what the reference in it stands for."""
 
 
 def fingerprint(tx: Tx) -> Hashable:
@@ -51,7 +53,8 @@ def load(tx: Tx) -> Checked:
     ids = {use.monitor_id for pool in checked for use in pool.monitors}
     monitors = cast(dict[str, GslbMonitor], trees.some(tx, GSLB_MONITOR, sorted(ids)))
     members = trees.members_of(tx, [pool.id for pool in checked])
-    return Checked(trees.regions(tx), checked, members, monitors, loadbalancers.own_of(tx, members))
+    digests = bundles.digests(tx, list(monitors))
+    return Checked(trees.regions(tx), checked, members, monitors, loadbalancers.own_of(tx, members), digests)
 
 
 def _number(name: str) -> Any:
@@ -73,4 +76,6 @@ _FINGERPRINT = (
     *(_number(kind.name) for kind in (GSLB_POOL, GSLB_MEMBER, GSLB_REGION, SUBNET)),
     _MONITORS,
     select(func.count(), func.max(GSLB_REMOTE.c.since)).select_from(GSLB_REMOTE),
+    elsewhere.FINGERPRINT,
+    bundles.FINGERPRINT,
 )

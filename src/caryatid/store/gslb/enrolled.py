@@ -3,14 +3,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
 
 from sqlalchemy import bindparam, delete, or_, select, update
 
 from caryatid.model import GSLB_REGION
+from caryatid.store import clock, filters
 from caryatid.store.database import Tx
+from caryatid.store.filters import Query, Source, Value
 from caryatid.store.gslb.tables import GSLB_ENROLLED
-from caryatid.store.sql import insert
+from caryatid.store.sql import insert, storable
 from caryatid.store.tables import TABLES
 
 
@@ -31,6 +34,8 @@ class Enrolled:
     ends_at: float
     """End of its certificate, in seconds since the epoch."""
     revoked: bool = False
+    seen_at: str | None = None
+    """When it last asked for something, to within a few seconds."""
 
 
 def keep(tx: Tx, enrolled: Enrolled) -> None:
@@ -67,11 +72,51 @@ def revoke(tx: Tx, checker_id: str) -> bool:
     return bool(tx.connection.execute(known.values(revoked=True)).rowcount)
 
 
+def seen(tx: Tx, checker_id: str, at: str) -> None:
+    """It has asked for something."""
+    tx.connection.execute(update(GSLB_ENROLLED).where(GSLB_ENROLLED.c.id == checker_id).values(seen_at=at))
+
+
+def remove(tx: Tx, checker_id: str) -> None:
+    """It is not known."""
+    tx.connection.execute(delete(GSLB_ENROLLED).where(GSLB_ENROLLED.c.id == checker_id))
+
+
+def page(tx: Tx, query: Query) -> list[dict[str, Any]]:
+    """Those that the query asks for, as they are shown. Raises Refused."""
+    rows = filters.run(tx, _source(tx.database.dialect), query)
+    return [_document(Enrolled(*row)) for row in rows]
+
+
+def shown(tx: Tx, checker_id: str) -> dict[str, Any] | None:
+    """One as it is shown."""
+    if not storable(checker_id):
+        return None
+    row = tx.connection.execute(select(GSLB_ENROLLED).where(GSLB_ENROLLED.c.id == checker_id)).first()
+    return _document(Enrolled(*row)) if row else None
+
+
 def purge(tx: Tx, before: float) -> int:
     """Those of regions that are no more, and whose certificates ended before then, are gone; how many they were."""
     living = select(TABLES[GSLB_REGION.name].c.id)
     gone = or_(GSLB_ENROLLED.c.region_id.not_in(living), GSLB_ENROLLED.c.ends_at < before)
     return tx.connection.execute(delete(GSLB_ENROLLED).where(gone)).rowcount
+
+
+def _document(known: Enrolled) -> dict[str, Any]:
+    names = ("id", "name", "region_id", "release", "revoked", "seen_at")
+    return {name: getattr(known, name) for name in names} | {"certificate_expiration": clock.text(known.ends_at)}
+
+
+@cache
+def _source(dialect: str) -> Source:
+    """What they can be filtered and sorted by: all that is shown but when their certificates end."""
+    column = GSLB_ENROLLED.c
+    texts = ("id", "name", "region_id", "release")
+    values = {name: Value(column[name], str, nullable=False) for name in texts}
+    values["revoked"] = Value(column.revoked, bool, nullable=False)
+    values["seen_at"] = Value(column.seen_at, str, nullable=True)
+    return Source(select(GSLB_ENROLLED), column.id, values, None, None, None, (("id", "asc"),), dialect)
 
 
 _REGION = TABLES[GSLB_REGION.name]

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Load balancers of ours as members of pools: their addresses and how they are, here and in other regions."""
+"""Members that say themselves where and how they are: load balancers of ours, here and in other regions, and what
+others have (store/gslb/elsewhere.py)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import inf
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from sqlalchemy import and_, delete, exists, or_, select
 
@@ -18,30 +19,37 @@ from caryatid.store.observations import HOST, LOST
 from caryatid.store.sql import among, insert, listed
 from caryatid.store.tables import OBSERVATION, TABLES
 
+from . import elsewhere
+from .elsewhere import Word
+
 TYPE: Final = "load_balancer"
 """Of the members that this is about."""
 WELL: Final = frozenset({"ONLINE", "DEGRADED", "NO_MONITOR"})
 """Operating statuses in which a load balancer is answered with."""
-Word = Literal["UP", "DOWN", "UNKNOWN"]
 
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """A load balancer of ours. Times are seconds since the epoch."""
+    """A load balancer of ours, or what others have. Times are seconds since the epoch."""
 
     loadbalancer_id: str
+    """Empty: it is none of ours."""
     region_id: str
     """Where it is; empty: in this installation."""
     addresses: tuple[str, ...]
     """Its VIPs, the first one first."""
-    word: Word
-    """UNKNOWN: nothing was ever heard of it."""
+    word: Word | None
+    """UNKNOWN: nothing was ever heard of it. None: nobody says how it is."""
     since: float
     """When it became so."""
     confirmed_at: float
     """When it was last known to be so."""
     good_s: float
     """For so long after that it counts; of this installation's for ever: whose hosts are silent is judged here."""
+    reason: str = ""
+    """Why it is DOWN, if that is known."""
+    problem: str = ""
+    """Why nothing is heard of it; empty: something is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +68,21 @@ def word_of(operating_status: str) -> Word:
 
 
 def own_of(tx: Tx, members: Sequence[GslbMember]) -> dict[str, Own]:
-    """By id of those of these members that are load balancers. One of this installation that is no more is DOWN."""
+    """By id of those of these members that say themselves how they are. A load balancer of this installation that is no
+    more is DOWN."""
+    return {**_followed(tx, members), **_ours(tx, members)}
+
+
+def _followed(tx: Tx, members: Sequence[GslbMember]) -> dict[str, Own]:
+    """Those of which others know."""
+    wanted = {member.id: member.region_id or "" for member in members if member.type not in elsewhere.HERE}
+    return {
+        key: Own("", wanted[key], one.addresses, one.word, one.since, one.seen_at, one.good_s, one.reason, one.problem)
+        for key, one in elsewhere.of(tx, list(wanted)).items()
+    }
+
+
+def _ours(tx: Tx, members: Sequence[GslbMember]) -> dict[str, Own]:
     wanted = [member for member in members if member.type == TYPE and member.loadbalancer_id]
     if not wanted:
         return {}

@@ -104,10 +104,13 @@ def give_back(tx: Tx, region_id: str, numbers: Collection[int]) -> None:
         tx.connection.execute(update(GSLB_SHARE).where(*mine).values(checker=NOBODY, until=0.0))
 
 
-def seat(tx: Tx, region_id: str, checker: str, now: float, *, quarantined: bool) -> bool:
-    """The checker was heard of. False: somebody of another region is called so."""
+def seat(
+    tx: Tx, region_id: str, checker: str, now: float, *, quarantined: bool, enrolled_id: str | None = None
+) -> bool:
+    """The checker was heard of, showing the certificate of `enrolled_id`. False: somebody of another region is called
+    so."""
     statement = insert(tx.database.dialect, GSLB_CHECKER)
-    values = {"seen_at": clock.text(now), "quarantined": quarantined}
+    values = {"seen_at": clock.text(now), "quarantined": quarantined, "enrolled_id": enrolled_id}
     known = statement.values(id=checker, region_id=region_id, **values).on_conflict_do_update(
         index_elements=[GSLB_CHECKER.c.id], set_=values, where=GSLB_CHECKER.c.region_id == region_id
     )
@@ -127,6 +130,12 @@ def seated(tx: Tx, region_id: str) -> list[Seated]:
         Seated(row.id, row.region_id, clock.epoch_s(row.seen_at), row.quarantined)
         for row in tx.connection.execute(found)
     ]
+
+
+def seated_as(tx: Tx, enrolled_id: str) -> list[str]:
+    """Processes that show this certificate."""
+    theirs = select(GSLB_CHECKER.c.id).where(GSLB_CHECKER.c.enrolled_id == enrolled_id).order_by(GSLB_CHECKER.c.id)
+    return list(tx.connection.execute(theirs).scalars())
 
 
 def with_checkers(tx: Tx) -> set[str]:

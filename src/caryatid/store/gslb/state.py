@@ -15,6 +15,9 @@ from caryatid.store.sql import among, insert, listed
 Json = Mapping[str, Any]
 GUARD: Final = "guard"
 """Kind of what is remembered of members that went out of answers, or were kept in them, without agreeing evidence."""
+GONE: Final = "GONE"
+KEPT: Final = "KEPT"
+"""What is remembered of them."""
 
 
 @dataclass(frozen=True, slots=True)

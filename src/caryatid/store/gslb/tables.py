@@ -43,8 +43,10 @@ GSLB_CHECKER = Table(
     Column("region_id", String(ID_LENGTH), nullable=False),
     Column("seen_at", String(TIME_LENGTH), nullable=False),
     Column("quarantined", Boolean, nullable=False),
+    Column("enrolled_id", String(ID_LENGTH)),  # whose certificate the process shows
     Index("ix_gslb_checker_region", "region_id"),
 )
+"""Processes that check, as long as they are heard of."""
 GSLB_SHARE = Table(
     "gslb_share",
     METADATA,
@@ -70,7 +72,9 @@ GSLB_VOTE = Table(
     Column("checker", String(ID_LENGTH), nullable=False),
     Column("reason", Text),
     Column("rtt_ms", Float(53)),
+    Column("until", Float(53)),  # of what users tell: for so long it counts; null: it is confirmed by its share
     Index("ix_gslb_vote_share", "region_id", "share"),
+    Index("ix_gslb_vote_until", "until"),
 )
 """What regions say of checks."""
 GSLB_CREDENTIAL = Table(
@@ -91,8 +95,28 @@ GSLB_ENROLLED = Table(
     Column("trusts", Document, nullable=False),
     Column("ends_at", Float(53), nullable=False),
     Column("revoked", Boolean, nullable=False),
+    Column("seen_at", String(TIME_LENGTH)),  # when it last asked for something, to within a few seconds
 )
 """Checkers that have a certificate of ours."""
+GSLB_BUNDLE = Table(
+    "gslb_bundle",
+    METADATA,
+    Column("monitor_id", String(ID_LENGTH), primary_key=True),
+    Column("purpose", String(16), primary_key=True),
+    Column("project_id", String(ID_LENGTH), nullable=False),
+    Column("reference", String(255), nullable=False),
+    Column("digest", String(64), nullable=False),  # SHA-256 of what is sealed
+    Column("subject", Text, nullable=False),
+    Column("not_before", String(TIME_LENGTH), nullable=False),
+    Column("not_after", String(TIME_LENGTH), nullable=False),
+    Column("problem", Text),
+    Column("announced", Integer),  # how many days before its end an event said so last
+    Column("checked_at", String(TIME_LENGTH), nullable=False),  # when it was last read; empty: at once
+    Column("changed_at", Float(53), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Index("ix_gslb_bundle_checked_at", "checked_at"),
+)
+"""What references of monitors stand for, under the master key."""
 GSLB_TRIAL = Table(
     "gslb_trial",
     METADATA,
@@ -117,3 +141,18 @@ GSLB_REMOTE = Table(
     Column("good_s", Float(53), nullable=False),  # for so long after that it counts
 )
 """Load balancers of other regions, as they are reported."""
+GSLB_FOLLOWED = Table(
+    "gslb_followed",
+    METADATA,
+    Column("member_id", String(ID_LENGTH), primary_key=True),
+    Column("addresses", Document, nullable=False),
+    Column("word", String(16)),  # UP, DOWN, UNKNOWN; null: whoever has it says nothing about how it is
+    Column("reason", Text),  # of that
+    Column("problem", Text),  # why it could not be asked for last; null: it could
+    Column("since", Float(53), nullable=False),  # when the word became so
+    Column("moved_at", Float(53), nullable=False),  # when it came to these addresses
+    Column("asked_at", Float(53), nullable=False),
+    Column("seen_at", Float(53), nullable=False),  # when all this was last known to be so
+    Column("good_s", Float(53), nullable=False),  # for so long after that it counts
+)
+"""Members of which others know where and how they are, as these say."""

@@ -9,10 +9,16 @@ from typing import Any
 from sqlalchemy import Float, and_, bindparam, case, delete, func, or_, select, tuple_, update
 
 from caryatid.model import GSLB_MEMBER, GSLB_MONITOR, GSLB_REGION
+from caryatid.model.gslb.parameters import PASSIVE
 from caryatid.store.database import Tx
 from caryatid.store.gslb.tables import GSLB_SHARE, GSLB_VOTE
 from caryatid.store.sql import among, insert, listed
 from caryatid.store.tables import TABLES
+
+NO_SHARE = -1
+"""Of what users tell: no checker has it."""
+NO_FENCE = 0
+"""Lower than any that a share has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,16 @@ class Said:
     fence: int
     reason: str
     rtt_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What users tell of a member."""
+
+    member_id: str
+    region_id: str
+    word: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +116,48 @@ def known_pools(tx: Tx, member_ids: Sequence[str]) -> dict[str, str]:
 
 
 def known_monitors(tx: Tx, monitor_ids: Sequence[str]) -> set[str]:
-    """Those that there are."""
-    return set(_column(tx, GSLB_MONITOR.name, "id", monitor_ids))
+    """Those that there are, and that are tried."""
+    if not monitor_ids:
+        return set()
+    dialect = tx.database.dialect
+    return set(tx.connection.execute(_tried(dialect), {"ids": listed(dialect, monitor_ids)}).scalars())
+
+
+def told(tx: Tx, monitor_id: str, member_ids: Sequence[str]) -> dict[tuple[str, str], tuple[str, float]]:
+    """(member, region) → what users told of it last, and until when that counts."""
+    dialect = tx.database.dialect
+    found = tx.connection.execute(_told(dialect), {"monitor": monitor_id, "ids": listed(dialect, member_ids)})
+    return {(row[0], row[1]): (row[2], row[3] or 0.0) for row in found}
+
+
+def tell(tx: Tx, monitor_id: str, said: Iterable[Told], teller: str, now: float, until: float) -> None:
+    """Users say so from now on; it counts until then."""
+    shared = {"monitor_id": monitor_id, "at": now, "since": now, "until": until, "checker": teller}
+    shared |= {"share": NO_SHARE, "fence": NO_FENCE, "rtt_ms": None}
+    ordered = sorted(said, key=lambda one: (one.member_id, one.region_id))  # in one order: no circles
+    rows = [{name: getattr(one, name) for name in Told.__slots__} | shared for one in ordered]
+    if rows:
+        tx.connection.execute(_tell(tx.database.dialect), rows)
+
+
+def expired(tx: Tx, since: float, until: float) -> set[str]:
+    """Members of whom something that users told has ceased to count between the two."""
+    return set(tx.connection.execute(_EXPIRED, {"since": since, "to": until}).scalars())
+
+
+def last(tx: Tx, monitor_id: str, lasts_s: float) -> None:
+    """What users told of the monitor counts for so long after it was told."""
+    own = GSLB_VOTE.c.monitor_id == monitor_id, GSLB_VOTE.c.until.is_not(None)
+    tx.connection.execute(update(GSLB_VOTE).where(*own).values(until=GSLB_VOTE.c.at + lasts_s))
+
+
+def forget_checkers(tx: Tx, region_id: str, checkers: Collection[str]) -> list[str]:
+    """What these have said counts no more; the members that it was of."""
+    if not checkers:
+        return []
+    theirs = GSLB_VOTE.c.region_id == region_id, GSLB_VOTE.c.checker.in_(sorted(checkers))
+    gone = tx.connection.execute(delete(GSLB_VOTE).where(*theirs).returning(GSLB_VOTE.c.member_id))
+    return list(dict.fromkeys(gone.scalars()))
 
 
 def carry_over(tx: Tx, region_id: str, shares: Collection[int]) -> None:
@@ -153,6 +209,9 @@ _MINE = and_(
     GSLB_SHARE.c.share == GSLB_VOTE.c.share,
     GSLB_SHARE.c.fence == GSLB_VOTE.c.fence,
 )
+_EXPIRED = select(GSLB_VOTE.c.member_id).where(
+    GSLB_VOTE.c.until > bindparam("since", type_=Float(53)), GSLB_VOTE.c.until <= bindparam("to", type_=Float(53))
+)
 _CONFIRMED = case((GSLB_SHARE.c.seen_at > GSLB_VOTE.c.at, GSLB_SHARE.c.seen_at), else_=GSLB_VOTE.c.at)
 _AGING = (
     select(GSLB_VOTE.c.member_id, GSLB_VOTE.c.monitor_id, _CONFIRMED, GSLB_SHARE.c.fence.is_not(None))
@@ -180,6 +239,28 @@ def _of_region(dialect: str) -> Any:
 def _values(kind: str, column: str, dialect: str) -> Any:
     table = TABLES[kind]
     return select(table.c.id, table.c[column]).where(among(dialect, table.c.id, "ids"))
+
+
+@cache
+def _tried(dialect: str) -> Any:
+    table = TABLES[GSLB_MONITOR.name]
+    return select(table.c.id).where(among(dialect, table.c.id, "ids"), table.c.spec["type"].as_string() != PASSIVE)
+
+
+@cache
+def _told(dialect: str) -> Any:
+    vote = GSLB_VOTE.c
+    theirs = (vote.monitor_id == bindparam("monitor"), among(dialect, vote.member_id, "ids"))
+    return select(vote.member_id, vote.region_id, vote.word, vote.until).where(*theirs)
+
+
+@cache
+def _tell(dialect: str) -> Any:
+    statement = insert(dialect, GSLB_VOTE)
+    new, old = statement.excluded, GSLB_VOTE.c
+    values = {name: new[name] for name in ("word", "at", "until", "checker", "reason")}
+    values["since"] = case((new.word == old.word, old.since), else_=new.since)
+    return statement.on_conflict_do_update(index_elements=[old.member_id, old.monitor_id, old.region_id], set_=values)
 
 
 @cache
