@@ -60,9 +60,10 @@ def delete(door: Door, caller: Caller, key: str, precondition: Precondition | No
         require(caller, rule(CLUSTER, "delete"), None)
         require_unchanged(CLUSTER, document, precondition)
         if document["machines"]:
+            name = document["name"]
             raise Conflict(
-                f"Cluster {document['name']} has {document['machines']} machines of ours. Disable it (`caryatid "
-                "cluster set --enabled false`), and delete or fail over the load balancers that are there."
+                f"Cluster {name} has {document['machines']} machines of ours. Disable it (`caryatid cluster set {name} "
+                "--disable`), and delete or fail over the load balancers that are there."
             )
         rows.delete(tx, CLUSTER, [key])
         credentials.drop(tx, key)

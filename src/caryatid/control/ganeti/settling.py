@@ -69,7 +69,7 @@ def placed(
     if not cluster.enabled:
         why = Why(
             f"Cluster {cluster.name} takes no new machines: it is disabled.",
-            f"`caryatid cluster set --enabled true {cluster.name}`.",
+            f"`caryatid cluster set {cluster.name} --enable`.",
             hopeless=True,
         )
         return Step(step.before, again(step.before, why, now)), ()

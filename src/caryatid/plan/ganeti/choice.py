@@ -56,12 +56,12 @@ def pick_cluster(
     if online:
         return min(online, key=lambda cluster: (counts.get(cluster.id, 0), cluster.name))
     if not any(cluster.enabled for cluster, _ in clusters):
-        return NoRoom("No cluster takes new machines: all are disabled.", f"{ENABLE} of one.", hopeless=True)
+        return NoRoom("No cluster takes new machines: all are disabled.", ENABLE.format("NAME"), hopeless=True)
     states = ", ".join(f"{cluster.name} is {status}" for cluster, status in clusters if cluster.enabled)
     return NoRoom(f"No cluster that takes new machines answers: {states}.", "See `caryatid cluster status`.")
 
 
-ENABLE: Final = "`caryatid cluster set --enabled true`"
+ENABLE: Final = "`caryatid cluster set {} --enable`."
 
 
 def _named(name: str, clusters: Sequence[Cluster]) -> Cluster | NoRoom:
@@ -72,7 +72,7 @@ def _named(name: str, clusters: Sequence[Cluster]) -> Cluster | NoRoom:
         remedy = "Mend the availability zone's `compute_zone`, or make the cluster known."
         return NoRoom(f"No cluster is called {name}; there are: {known}.", remedy, hopeless=True)
     if not found.enabled:
-        return NoRoom(f"Cluster {name} takes no new machines: it is disabled.", f"{ENABLE} {name}.", hopeless=True)
+        return NoRoom(f"Cluster {name} takes no new machines: it is disabled.", ENABLE.format(name), hopeless=True)
     return found
 
 

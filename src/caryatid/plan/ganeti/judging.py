@@ -326,7 +326,10 @@ def _job(machine: Machine, sight: Sight) -> Job | None:
 
 
 def _under_way(act: str, machine: Machine, sight: Sight) -> Job | None:
-    return next((job for job in sight.unfinished if not job.final and names(job) == (act, machine.name)), None)
+    """Not one that is known to be over by now: what is not over may have been asked for earlier."""
+    over = sight.job.id if sight.job and (sight.job.final or not sight.job.status) else None
+    found = (job for job in sight.unfinished if not job.final and job.id != over)
+    return next((job for job in found if names(job) == (act, machine.name)), None)
 
 
 def _knows_none(job: Job) -> bool:
