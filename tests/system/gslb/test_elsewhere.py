@@ -2,7 +2,7 @@
 """Load balancers and ports of an Octavia and a Neutron elsewhere as members: another installation, which is asked and
 reports nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -26,13 +26,34 @@ def far() -> Iterator[Installation]:
         made.close()
 
 
+@pytest.fixture
+def region(globe: Globe) -> Iterator[Callable[..., str]]:
+    """Makes a region; it is gone afterwards, since one that nobody checks from counts as silent."""
+    made: list[str] = []
+
+    def make(name: str, **urls: str) -> str:
+        made.append(str(globe.make("regions", name=name, **urls)["id"]))
+        return made[-1]
+
+    yield make
+    for gslb in globe.all("gslbs"):
+        if gslb["provisioning_status"] != "PENDING_DELETE":
+            globe.remove(f"gslbs/{gslb['id']}")
+    until(lambda: not globe.all("gslbs"), "nobody is answered", CHANGE_S)
+    for pool in globe.all("pools"):
+        if any(member["region_id"] in made for member in globe.all(f"pools/{pool['id']}/pool_members")):
+            globe.remove(f"pools/{pool['id']}")
+    for region_id in made:
+        globe.remove(f"regions/{region_id}")
+
+
 def test_a_load_balancer_of_an_octavia_elsewhere_is_answered_while_that_says_that_it_is_well(
-    globe: Globe, far: Installation, servers: list[Server]
+    globe: Globe, region: Callable[..., str], far: Installation, servers: list[Server]
 ) -> None:
-    region = globe.make("regions", name="abroad", octavia_url=far.url)["id"]
+    abroad = region("abroad", octavia_url=far.url)
     made = far.loadbalancer([servers[0].port], monitor=QUICK)
     until(lambda: far.show(f"loadbalancers/{made['id']}")["operating_status"] == "ONLINE", "it is ONLINE", CHANGE_S)
-    member = {"type": "octavia_lb", "loadbalancer_id": made["id"], "region_id": region}
+    member = {"type": "octavia_lb", "loadbalancer_id": made["id"], "region_id": abroad}
     pools = [globe.pool("abroad", None, [member]), globe.pool("spare", None, [{"address": SPARE}])]
     gslb = globe.gslb("abroad", pools)
     globe.until_answered("abroad", [made["vip_address"]])
@@ -41,7 +62,7 @@ def test_a_load_balancer_of_an_octavia_elsewhere_is_answered_while_that_says_tha
     (shown,) = globe.all(f"pools/{pools[0]}/pool_members")
     assert shown["address"] == made["vip_address"]
     (own,) = shown["per_region"]
-    assert (own["region_id"], own["monitor_id"], own["vote"]) == (region, None, "DOWN")
+    assert (own["region_id"], own["monitor_id"], own["vote"]) == (abroad, None, "DOWN")
     assert own["reason"].startswith("operating status ERROR")
     servers[0].open()
     globe.until_answered("abroad", [made["vip_address"]])
@@ -51,13 +72,13 @@ def test_a_load_balancer_of_an_octavia_elsewhere_is_answered_while_that_says_tha
 
 
 def test_an_octavia_that_falls_silent_takes_its_members_out_when_its_last_word_has_expired(
-    globe: Globe, far: Installation, servers: list[Server]
+    globe: Globe, region: Callable[..., str], far: Installation, servers: list[Server]
 ) -> None:
-    region = globe.make("regions", name="faraway", octavia_url=far.url, neutron_url=f"{far.url}/network")["id"]
+    faraway = region("faraway", octavia_url=far.url, neutron_url=f"{far.url}/network")
     made = far.loadbalancer([servers[0].port], monitor=QUICK)
     until(lambda: far.show(f"loadbalancers/{made['id']}")["operating_status"] == "ONLINE", "it is ONLINE", CHANGE_S)
-    lb = {"type": "octavia_lb", "loadbalancer_id": made["id"], "region_id": region}
-    port = {"type": "neutron_port", "port_id": made["vip_port_id"], "region_id": region}
+    lb = {"type": "octavia_lb", "loadbalancer_id": made["id"], "region_id": faraway}
+    port = {"type": "neutron_port", "port_id": made["vip_port_id"], "region_id": faraway}
     gslbs = []
     for name, member in (("lb", lb), ("port", port)):
         pools = [globe.pool(name, None, [member]), globe.pool("spare", None, [{"address": SPARE}])]
@@ -69,11 +90,11 @@ def test_an_octavia_that_falls_silent_takes_its_members_out_when_its_last_word_h
         until(lambda: "no answer in time" in why(globe, gslbs[0]), "it is told why", CHANGE_S)
     for name in ("lb", "port"):
         globe.until_answered(name, [made["vip_address"]])
-    wrong = {"pool_member": {**lb, "loadbalancer_id": region}}
+    wrong = {"pool_member": {**lb, "loadbalancer_id": faraway}}
     pool = globe.pool("wrong", None, [])
     answer = globe.main.api.post(f"{GSLB}/pools/{pool}/pool_members", json=wrong)
     assert answer.status_code == 400
-    assert f"Load Balancer {region} not found in region faraway." in answer.text
+    assert f"Load Balancer {faraway} not found in region faraway." in answer.text
     for gslb_id in gslbs:
         globe.remove(f"gslbs/{gslb_id}")
 
